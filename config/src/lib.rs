@@ -1,0 +1,6 @@
+//! The gateway's configuration: what operators edit (`model`), where it is kept (`store`), how it changes (`change`), and
+//! what it compiles to (`snapshot`), which is all that the proxy reads.
+
+pub mod clock;
+pub mod model;
+pub mod store;

@@ -1,0 +1,52 @@
+//! What operators edit: plain typed data, one file an entity. JSON names are camelCase, and unknown fields are refused.
+
+mod application;
+mod certificate;
+mod configuration;
+mod defaults;
+mod digest;
+mod edit;
+mod generation;
+pub mod host;
+mod id;
+mod issuer;
+mod item;
+mod kind;
+mod node;
+mod policy;
+mod problem;
+mod queue;
+mod route;
+mod secret;
+mod service;
+mod timestamp;
+mod word;
+
+pub use application::{ApiKey, Application, JwtClient, WhitelistEntry};
+pub use certificate::Certificate;
+pub use configuration::Configuration;
+pub use defaults::{DEFAULTS_NAME, Defaults};
+pub use digest::Digest;
+pub use edit::{Change, Edit};
+pub use generation::{EntityChange, Generation};
+pub use id::Id;
+pub use issuer::{ClaimPointers, JwtAlgorithm, JwtIssuer};
+pub use item::{Entity, Item};
+pub use kind::{Child, Kind};
+pub use node::{LIVE_MILLIS, Node, NodeState};
+pub use policy::{
+    Access, Cache, Cors, Credential, HeaderEdits, InvalidCredentials, Limit, LimitBy, OnStoreError, Transform,
+};
+pub use problem::Problem;
+pub use queue::{Broker, Destination, OnBrokerDown, Queue};
+pub use route::{Aggregate, AggregatePart, Channel, Redirect, Respond, Route, Screening, Target};
+pub use secret::{SECRET_ENV_PREFIX, SecretRef};
+pub use service::{
+    API_VERSION_HEADER, Algorithm, Ejection, HealthCheck, Instance, LoadBalancing, Maintenance, Protocol, Retries,
+    RetryOn, Service, ServiceVersion, Timeouts, UpstreamTls,
+};
+pub use timestamp::Timestamp;
+pub use word::{HashOn, HostHeader, StickyOn};
+
+/// The configuration format that this build writes and reads. A node with a lower one can't read what needs this one.
+pub const FORMAT_VERSION: i32 = 1;

@@ -1,0 +1,132 @@
+//! Where the configuration is kept: one interface, Postgres and SQLite behind it in mirrored files, one suite
+//! (`conformance`) that both pass. The store knows rows, not meaning: what a configuration compiles to is none of its business,
+//! and only `change` opens write transactions.
+
+mod error;
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+
+use crate::model::{Change, Configuration, Digest, EntityChange, Item, Kind, Node, Problem, Timestamp};
+
+pub use error::StoreError;
+
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// The newest generation and the content hash that it led to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    pub generation: u64,
+    pub digest: Digest,
+    /// The configuration format that a reader must know.
+    pub format: i32,
+}
+
+/// The whole configuration as it stands in one consistent read.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    pub head: Head,
+    pub configuration: Configuration,
+    /// Rows that could not be read, as after an edit by hand. They are missing from `configuration`.
+    pub spoilt: Vec<Problem>,
+}
+
+/// What happened after a generation.
+#[derive(Clone, Debug)]
+pub enum Since {
+    /// Nothing.
+    UpToDate,
+    /// These entities were written, and stand like this at `head`.
+    Changed { head: Head, change: Change, spoilt: Vec<Problem> },
+    /// The history does not reach back that far (or lies ahead: another database was restored). Load everything.
+    Reload,
+}
+
+/// A page of a listing, in the order of names.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// Begin behind this name.
+    pub after: Option<String>,
+    pub limit: u32,
+    /// Only names or descriptions that contain this, in any case.
+    pub search: Option<String>,
+}
+
+/// What a write leaves behind beside the rows.
+#[derive(Clone, Debug)]
+pub struct NewGeneration {
+    /// The locked head's plus one.
+    pub number: u64,
+    pub digest: Digest,
+    pub created_at: Timestamp,
+    pub actor: String,
+    pub summary: String,
+    pub changes: Vec<EntityChange>,
+}
+
+/// A store of configuration. Every call has a deadline of its own: with the database closed or hung it fails with
+/// [`StoreError::Unavailable`] within a few seconds rather than wait.
+#[async_trait]
+pub trait Store: Debug + Send + Sync {
+    /// Brings the tables up to date. Only the admin API calls this.
+    async fn migrate(&self) -> Result<()>;
+
+    /// The cheapest question: has anything changed?
+    async fn head(&self) -> Result<Head>;
+
+    /// The whole configuration.
+    async fn load(&self) -> Result<Loaded>;
+
+    /// The entities written after `generation`, as they stand now.
+    async fn load_since(&self, generation: u64) -> Result<Since>;
+
+    async fn get(&self, kind: Kind, name: &str) -> Result<Option<Item>>;
+
+    async fn list(&self, kind: Kind, page: &Page) -> Result<Vec<Item>>;
+
+    /// Locks the head for writing. Dropped without a commit, nothing was written.
+    async fn begin(&self) -> Result<Box<dyn WriteTransaction>>;
+
+    /// Hints that something may have changed.
+    async fn watch(&self) -> Result<Box<dyn Watch>>;
+
+    /// Records what a node serves.
+    async fn report_node(&self, node: &Node) -> Result<()>;
+
+    /// Every node that ever reported and was not forgotten, the oldest id first.
+    async fn nodes(&self) -> Result<Vec<Node>>;
+
+    /// Marks the node as left; `false` when there is none of this id.
+    async fn leave_node(&self, id: uuid::Uuid, now: Timestamp) -> Result<bool>;
+}
+
+/// A write in progress: the head is locked, everything else still reads the old state.
+#[async_trait]
+pub trait WriteTransaction: Send {
+    /// As it was when the lock was taken.
+    fn head(&self) -> Head;
+
+    async fn get(&mut self, kind: Kind, name: &str) -> Result<Option<Item>>;
+
+    async fn load(&mut self) -> Result<Loaded>;
+
+    async fn load_since(&mut self, generation: u64) -> Result<Since>;
+
+    async fn nodes(&mut self) -> Result<Vec<Node>>;
+
+    /// Inserts the entity, or replaces the one of its kind and name with all its children.
+    async fn put(&mut self, item: &Item) -> Result<()>;
+
+    async fn delete(&mut self, kind: Kind, name: &str) -> Result<()>;
+
+    /// Writes the generation, moves the head, commits, and tells whoever watches.
+    async fn commit(self: Box<Self>, generation: &NewGeneration) -> Result<()>;
+}
+
+/// A stream of hints. It only ever says "look": whoever waits then asks [`Store::load_since`].
+#[async_trait]
+pub trait Watch: Send {
+    /// Waits for a notice, or for the poll that covers lost notices to fall due. Notices that pile up come as one.
+    async fn changed(&mut self) -> Result<()>;
+}
