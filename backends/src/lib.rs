@@ -1,1 +1,11 @@
-//! Placeholder.
+//! Small, honest HTTP services to stand behind Gatehouse: what its quickstart, demo and tests route to. They are strangers to it: they
+//! know HTTP, keep their own data in SQLite files, and import none of its crates.
+
+pub mod clock;
+mod command;
+mod database;
+mod exchange;
+pub mod server;
+pub mod services;
+
+pub use command::run;

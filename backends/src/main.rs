@@ -1,0 +1,7 @@
+//! The program `backends`: see `backends::run`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    backends::run(std::env::args_os())
+}

@@ -1,0 +1,97 @@
+//! The catalogue of services, one file each.
+
+mod auth;
+mod monolith;
+mod pipeline;
+mod standby;
+
+use std::{
+    fmt::{Display, Formatter},
+    path::PathBuf,
+};
+
+use anyhow::Result;
+use axum::Router;
+use clap::ValueEnum;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+pub use pipeline::Pace;
+
+/// A service's name, as the command line and the log spell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Name {
+    Auth,
+    AuthV2,
+    Monolith,
+    Pipeline,
+    Standby,
+}
+
+impl Name {
+    pub const ALL: [Self; 5] = [Self::Auth, Self::AuthV2, Self::Monolith, Self::Pipeline, Self::Standby];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auth => "auth",
+            Self::AuthV2 => "auth-v2",
+            Self::Monolith => "monolith",
+            Self::Pipeline => "pipeline",
+            Self::Standby => "standby",
+        }
+    }
+
+    /// The port where it listens unless told otherwise.
+    #[must_use]
+    pub fn port(self) -> u16 {
+        match self {
+            Self::Auth => 7200,
+            Self::AuthV2 => 7210,
+            Self::Monolith => 7000,
+            Self::Pipeline => 7202,
+            Self::Standby => 7290,
+        }
+    }
+
+    /// What it does, in one line.
+    #[must_use]
+    pub fn purpose(self) -> &'static str {
+        match self {
+            Self::Auth => "accounts and sessions, version v1: /auth/register, /auth/login, /auth/me, /auth/info",
+            Self::AuthV2 => "the same in version v2, on the same accounts: the other side of a canary",
+            Self::Monolith => "orders: /orders, /orders/{id}; /headers shows what a request brought; /info",
+            Self::Pipeline => "jobs that take a while: /jobs, /jobs/{id}, /jobs/{id}/events as a stream; /info",
+            Self::Standby => "answers every path in place of a service that cannot",
+        }
+    }
+}
+
+impl Display for Name {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// What a service is given to live on.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// The folder of its database.
+    pub data_dir: PathBuf,
+    pub clock: Clock,
+    /// How fast jobs advance.
+    pub pace: Pace,
+    /// Cancelled when the process ends; streams and background work end with it.
+    pub stop: CancellationToken,
+}
+
+/// Opens the service's database and starts its background work; what comes back answers its requests.
+pub(crate) async fn open(name: Name, surroundings: &Surroundings) -> Result<Router> {
+    match name {
+        Name::Auth => auth::open(auth::Version::V1, surroundings).await,
+        Name::AuthV2 => auth::open(auth::Version::V2, surroundings).await,
+        Name::Monolith => monolith::open(surroundings).await,
+        Name::Pipeline => pipeline::open(surroundings).await,
+        Name::Standby => Ok(standby::open()),
+    }
+}
