@@ -24,6 +24,8 @@ pub struct Child {
     pub field: &'static str,
     /// The member's field by which it is known in its list.
     pub key: &'static str,
+    /// Written by calls of its own only: what an entity's body says of it is ignored.
+    pub read_only: bool,
 }
 
 impl Kind {
@@ -69,10 +71,11 @@ impl Kind {
     #[must_use]
     pub const fn children(self) -> &'static [Child] {
         match self {
-            Self::Service => &[Child { field: "versions", key: "version" }],
-            Self::Application => {
-                &[Child { field: "whitelist", key: "endpointPath" }, Child { field: "apiKeys", key: "prefix" }]
-            }
+            Self::Service => &[Child { field: "versions", key: "version", read_only: false }],
+            Self::Application => &[
+                Child { field: "whitelist", key: "endpointPath", read_only: false },
+                Child { field: "apiKeys", key: "prefix", read_only: true },
+            ],
             _ => &[],
         }
     }

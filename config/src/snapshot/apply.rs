@@ -1,0 +1,173 @@
+//! The next snapshot from a change. Compiling from nothing is a change too: one that puts everything.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::problems::Problems;
+use super::route::CompiledRoute;
+use super::service::CompiledService;
+use super::{Snapshot, checks};
+use crate::model::{Change, Edit, Item, Kind, Problem, Target};
+
+pub(super) type Referrers = Arc<BTreeSet<Box<str>>>;
+
+/// The key of a target among the referrers.
+pub(super) fn reference(kind: Kind, name: &str) -> String {
+    format!("{}/{name}", kind.plural())
+}
+
+impl Snapshot {
+    /// The snapshot that `change` leads to, or everything that is wrong with it. What the change does not touch is shared.
+    pub fn apply(&self, change: &Change) -> Result<Self, Vec<Problem>> {
+        let mut next = self.clone();
+        next.generation = change.generation;
+        let mut problems = Problems::default();
+        let edits = last_of_each(&change.edits);
+        // First everything out, then everything in: two routes that swap their paths must not collide half-way.
+        for edit in &edits {
+            if let Some(old) = next.item(edit.kind(), edit.name()) {
+                next.digest = next.digest.minus(old.digest());
+                next.take_out(edit.kind(), edit.name());
+            }
+        }
+        for edit in &edits {
+            match edit {
+                Edit::Put(item) => {
+                    next.digest = next.digest.plus(item.digest());
+                    problems.at(item.kind(), item.name(), |problems| next.put_in(item, problems));
+                }
+                // There are always defaults: taken out, they are those of a fresh fleet.
+                Edit::Delete { kind: Kind::Defaults, .. } => {
+                    next.digest = next.digest.plus(Item::Defaults(next.defaults.clone()).digest());
+                }
+                Edit::Delete { .. } => {}
+            }
+        }
+        for edit in &edits {
+            next.check_between(edit, &mut problems);
+        }
+        let problems = problems.into_sorted();
+        if problems.is_empty() { Ok(next) } else { Err(problems) }
+    }
+
+    fn take_out(&mut self, kind: Kind, name: &str) {
+        match kind {
+            Kind::Service => drop(self.services.remove(name)),
+            Kind::Queue => drop(self.queues.remove(name)),
+            Kind::Application => drop(self.applications.remove(name)),
+            Kind::Issuer => drop(self.issuers.remove(name)),
+            Kind::Certificate => drop(self.certificates.remove(name)),
+            Kind::Defaults => self.defaults = Arc::default(),
+            Kind::Route => {
+                let Some(route) = self.routes.remove(name) else { return };
+                if route.source.is_active {
+                    self.hosts.remove(&route);
+                }
+                if let Some((kind, target)) = target_of(&route) {
+                    let key = reference(kind, target);
+                    if let Some(names) = self.referrers.get_mut(&key) {
+                        Arc::make_mut(names).remove(name);
+                        if names.is_empty() {
+                            self.referrers.remove(&key);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn put_in(&mut self, item: &Item, problems: &mut Problems) {
+        checks::item(item, problems);
+        let name = item.name();
+        match item {
+            Item::Service(it) => drop(self.services.insert(name, Arc::new(CompiledService::compile(it, problems)))),
+            Item::Queue(it) => drop(self.queues.insert(name, it.clone())),
+            Item::Application(it) => drop(self.applications.insert(name, it.clone())),
+            Item::Issuer(it) => drop(self.issuers.insert(name, it.clone())),
+            Item::Certificate(it) => drop(self.certificates.insert(name, it.clone())),
+            Item::Defaults(it) => self.defaults = it.clone(),
+            Item::Route(it) => {
+                let Some(route) = CompiledRoute::compile(it, problems).map(Arc::new) else { return };
+                // An inactive route does not exist for requests; it is kept so that it can come back.
+                if it.is_active {
+                    self.hosts.insert(&route);
+                }
+                if let Some((kind, target)) = target_of(&route) {
+                    let key = reference(kind, target);
+                    if self.referrers.get(&key).is_none() {
+                        self.referrers.insert(&key, Referrers::default());
+                    }
+                    if let Some(names) = self.referrers.get_mut(&key) {
+                        Arc::make_mut(names).insert(name.into());
+                    }
+                }
+                self.routes.insert(name, route);
+            }
+        }
+    }
+
+    /// What can be wrong between entities.
+    fn check_between(&self, edit: &Edit, problems: &mut Problems) {
+        match edit {
+            Edit::Put(Item::Route(it)) => {
+                problems.at(Kind::Route, &it.name, |problems| self.check_target(&it.target, problems));
+                if let Some(route) = self.routes.get(&it.name).filter(|_| it.is_active) {
+                    problems.at(Kind::Route, &it.name, |problems| self.check_ambiguity(route, problems));
+                }
+            }
+            Edit::Delete { kind: kind @ (Kind::Service | Kind::Queue), name } => {
+                for route in self.referrers(*kind, name) {
+                    let field = format!("target/{kind}");
+                    problems.at(Kind::Route, route, |problems| problems.add(&field, nothing_there(*kind, name)));
+                }
+            }
+            Edit::Put(_) | Edit::Delete { .. } => {}
+        }
+    }
+
+    fn check_target(&self, target: &Target, problems: &mut Problems) {
+        match target {
+            Target::Service(name) if name.is_empty() => problems.add("target", "a route must say where it leads"),
+            Target::Service(name) if self.service(name).is_none() => {
+                problems.add("target/service", nothing_there(Kind::Service, name));
+            }
+            Target::Queue(name) if self.queue(name).is_none() => {
+                problems.add("target/queue", nothing_there(Kind::Queue, name));
+            }
+            _ => {}
+        }
+    }
+
+    fn check_ambiguity(&self, route: &CompiledRoute, problems: &mut Problems) {
+        let hosts = &route.source.hosts;
+        let places = hosts.iter().map(|host| Some(host.as_str())).chain(hosts.is_empty().then_some(None));
+        for host in places {
+            for other in self.hosts.beside(host, route) {
+                if other.source.name != route.source.name && route.is_ambiguous_with(other) {
+                    let what = "they have the same host, path, methods, conditions and priority";
+                    problems.add("path", format!("can't be told apart from route \"{}\": {what}", other.source.name));
+                }
+            }
+        }
+    }
+}
+
+fn nothing_there(kind: Kind, name: &str) -> String {
+    format!("there is no {kind} \"{name}\"")
+}
+
+fn target_of(route: &CompiledRoute) -> Option<(Kind, &str)> {
+    match &route.source.target {
+        Target::Service(name) => Some((Kind::Service, name)),
+        Target::Queue(name) => Some((Kind::Queue, name)),
+        Target::Channel(_) | Target::Aggregate(_) | Target::Redirect(_) | Target::Respond(_) => None,
+    }
+}
+
+/// Of several edits of one entity only the last takes effect.
+fn last_of_each(edits: &[Edit]) -> Vec<&Edit> {
+    let mut seen = std::collections::HashSet::new();
+    let mut last: Vec<&Edit> = edits.iter().rev().filter(|edit| seen.insert((edit.kind(), edit.name()))).collect();
+    last.reverse();
+    last
+}

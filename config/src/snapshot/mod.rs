@@ -1,0 +1,166 @@
+//! The configuration compiled: all that the proxy reads. Pure: no I/O, no lock, no clock, no dice.
+//!
+//! [`compile`] makes a [`Snapshot`] of a whole configuration, [`Snapshot::apply`] makes the next one of a change and shares what
+//! did not change; both are the same code. [`match_request`] and [`decide`] are the two calls that judge a request.
+
+mod apply;
+mod checks;
+mod code;
+mod condition;
+mod decide;
+mod describe;
+mod facts;
+mod matching;
+pub mod path;
+mod pattern;
+mod problems;
+mod route;
+mod routing;
+mod service;
+mod table;
+mod trail;
+mod upstream;
+mod warnings;
+
+use std::sync::Arc;
+
+use crate::model::{
+    Application, Certificate, Change, Configuration, Defaults, Digest, Edit, Item, JwtIssuer, Kind, Problem, Queue,
+};
+use routing::Hosts;
+
+pub use code::Code;
+pub use decide::{Caller, Deadlines, Decision, Forward, Outcome, Refusal, decide};
+pub use facts::{BodyFacts, HostError, RequestFacts, host_of};
+pub use matching::{Found, Match, match_request};
+pub use pattern::{Captures, Pattern, Segment, Template};
+pub use route::{CompiledRoute, Methods};
+pub use routing::HostMatch;
+pub use service::{Cluster, ClusterKey, CompiledService, CompiledVersion, UpstreamInstance};
+pub use table::Table;
+pub use trail::{Access, Mismatch, Step, Trail, TrailStep, VersionBy};
+pub use upstream::UpstreamUrl;
+
+/// A compiled configuration. Cloning it is cheap, and so is changing the clone.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    generation: u64,
+    digest: Digest,
+    services: Table<Arc<CompiledService>>,
+    routes: Table<Arc<CompiledRoute>>,
+    hosts: Hosts,
+    queues: Table<Arc<Queue>>,
+    applications: Table<Arc<Application>>,
+    issuers: Table<Arc<JwtIssuer>>,
+    certificates: Table<Arc<Certificate>>,
+    defaults: Arc<Defaults>,
+    /// The routes that lead to a service or queue, by `services/NAME` or `queues/NAME`.
+    referrers: Table<apply::Referrers>,
+}
+
+/// Compiles a whole configuration, or lists everything that is wrong with it.
+pub fn compile(configuration: &Configuration, generation: u64) -> Result<Snapshot, Vec<Problem>> {
+    let edits = configuration.items().map(Edit::Put).collect();
+    Snapshot::empty().apply(&Change { generation, edits })
+}
+
+impl Snapshot {
+    /// Of a fleet that nobody has configured yet.
+    #[must_use]
+    pub fn empty() -> Self {
+        let defaults = Arc::<Defaults>::default();
+        Self {
+            generation: 0,
+            digest: Item::Defaults(defaults.clone()).digest(),
+            services: Table::default(),
+            routes: Table::default(),
+            hosts: Hosts::default(),
+            queues: Table::default(),
+            applications: Table::default(),
+            issuers: Table::default(),
+            certificates: Table::default(),
+            defaults,
+            referrers: Table::default(),
+        }
+    }
+
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The content hash: equal configurations have equal ones, whatever way led to them.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    #[must_use]
+    pub fn service(&self, name: &str) -> Option<&Arc<CompiledService>> {
+        self.services.get(name)
+    }
+
+    pub fn services(&self) -> impl Iterator<Item = &Arc<CompiledService>> {
+        self.services.values()
+    }
+
+    #[must_use]
+    pub fn route(&self, name: &str) -> Option<&Arc<CompiledRoute>> {
+        self.routes.get(name)
+    }
+
+    pub fn routes(&self) -> impl Iterator<Item = &Arc<CompiledRoute>> {
+        self.routes.values()
+    }
+
+    #[must_use]
+    pub fn queue(&self, name: &str) -> Option<&Arc<Queue>> {
+        self.queues.get(name)
+    }
+
+    #[must_use]
+    pub fn defaults(&self) -> &Arc<Defaults> {
+        &self.defaults
+    }
+
+    /// The names of the routes that lead to this service or queue.
+    pub fn referrers(&self, kind: Kind, name: &str) -> impl Iterator<Item = &str> {
+        let names = self.referrers.get(&apply::reference(kind, name));
+        names.into_iter().flat_map(|names| names.iter().map(|name| &**name))
+    }
+
+    /// What was compiled.
+    #[must_use]
+    pub fn configuration(&self) -> Configuration {
+        let mut configuration = Configuration { defaults: self.defaults.clone(), ..Configuration::default() };
+        let items = self.services.values().map(|it| Item::Service(it.source.clone()));
+        let items = items.chain(self.routes.values().map(|it| Item::Route(it.source.clone())));
+        let items = items.chain(self.queues.values().cloned().map(Item::Queue));
+        let items = items.chain(self.applications.values().cloned().map(Item::Application));
+        let items = items.chain(self.issuers.values().cloned().map(Item::Issuer));
+        for item in items.chain(self.certificates.values().cloned().map(Item::Certificate)) {
+            configuration.put(item);
+        }
+        configuration
+    }
+
+    /// The entity as it was compiled.
+    #[must_use]
+    pub fn item(&self, kind: Kind, name: &str) -> Option<Item> {
+        match kind {
+            Kind::Service => self.services.get(name).map(|it| Item::Service(it.source.clone())),
+            Kind::Route => self.routes.get(name).map(|it| Item::Route(it.source.clone())),
+            Kind::Queue => self.queues.get(name).cloned().map(Item::Queue),
+            Kind::Application => self.applications.get(name).cloned().map(Item::Application),
+            Kind::Issuer => self.issuers.get(name).cloned().map(Item::Issuer),
+            Kind::Certificate => self.certificates.get(name).cloned().map(Item::Certificate),
+            Kind::Defaults => Some(Item::Defaults(self.defaults.clone())),
+        }
+    }
+
+    /// What compiles but is probably not meant, about the entities that `edits` touch.
+    #[must_use]
+    pub fn warnings(&self, edits: &[Edit]) -> Vec<Problem> {
+        warnings::of(self, edits)
+    }
+}
