@@ -2,17 +2,69 @@
 //! (`conformance`) that both pass. The store knows rows, not meaning: what a configuration compiles to is none of its business,
 //! and only `change` opens write transactions.
 
+mod database;
+mod deadline;
 mod error;
+mod lease;
+mod node;
+mod pace;
+mod postgres;
+mod read;
+mod record;
+mod session;
+mod sqlite;
+mod statement;
+mod table;
+mod write;
 
 use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::model::{Change, Configuration, Digest, EntityChange, Item, Kind, Node, Problem, Timestamp};
 
+use database::Database;
+use postgres::PostgresBackend;
+use sqlite::SqliteBackend;
+
 pub use error::StoreError;
 
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// How a store treats its database.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// The longest that one step (a connection, a statement, a commit) may take.
+    pub deadline: Duration,
+    /// At most so many connections, beside one for each watch.
+    pub connections: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { deadline: Duration::from_secs(3), connections: 8 }
+    }
+}
+
+/// Opens `sqlite://PATH` or `postgres://…`. Nothing is connected yet, so this also succeeds while the database is away.
+pub async fn open(url: &str) -> Result<Arc<dyn Store>> {
+    open_with(url, Options::default()).await
+}
+
+pub async fn open_with(url: &str, options: Options) -> Result<Arc<dyn Store>> {
+    let backend: Arc<dyn session::Backend> = match url.split_once("://") {
+        Some(("sqlite", path)) => Arc::new(SqliteBackend::open(path, &options).await?),
+        Some(("postgres" | "postgresql", _)) => Arc::new(PostgresBackend::open(url, &options)?),
+        other => {
+            // Only the scheme is repeated: the rest may hold a password.
+            let scheme = other.map_or("…".to_owned(), |(scheme, _)| format!("{scheme}://…"));
+            return Err(StoreError::BadUrl(scheme, "write sqlite://PATH or postgres://USER@HOST/DATABASE".to_owned()));
+        }
+    };
+    Ok(Arc::new(Database::new(backend, options)))
+}
 
 /// The newest generation and the content hash that it led to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

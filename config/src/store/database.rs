@@ -1,0 +1,154 @@
+//! The store over any backend: each call opens a transaction, does its reads or writes, and ends it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use crate::model::{Item, Kind, Node, Timestamp};
+
+use super::deadline::within;
+use super::session::{Backend, Purpose, Session};
+use super::{Head, Loaded, NewGeneration, Options, Page, Result, Since, Store, StoreError, Watch, WriteTransaction};
+use super::{node, read, write};
+
+#[derive(Debug)]
+pub(super) struct Database {
+    backend: Arc<dyn Backend>,
+    options: Options,
+    /// Writers of this process queue here, so that those that wait for the head's lock don't hold a connection each.
+    turn: Arc<Mutex<()>>,
+}
+
+impl Database {
+    pub(super) fn new(backend: Arc<dyn Backend>, options: Options) -> Self {
+        Self { backend, options, turn: Arc::default() }
+    }
+}
+
+#[async_trait]
+impl Store for Database {
+    async fn migrate(&self) -> Result<()> {
+        self.backend.migrate().await
+    }
+
+    async fn head(&self) -> Result<Head> {
+        let mut session = self.backend.open(Purpose::Read).await?;
+        let head = read::head(&mut *session, read::READ_HEAD).await?;
+        session.commit(None).await?;
+        Ok(head)
+    }
+
+    async fn load(&self) -> Result<Loaded> {
+        let mut session = self.backend.open(Purpose::Read).await?;
+        let loaded = read::load(&mut *session).await?;
+        session.commit(None).await?;
+        Ok(loaded)
+    }
+
+    async fn load_since(&self, generation: u64) -> Result<Since> {
+        let mut session = self.backend.open(Purpose::Read).await?;
+        let since = read::load_since(&mut *session, generation).await?;
+        session.commit(None).await?;
+        Ok(since)
+    }
+
+    async fn get(&self, kind: Kind, name: &str) -> Result<Option<Item>> {
+        let mut session = self.backend.open(Purpose::Read).await?;
+        let item = read::get(&mut *session, kind, name).await?;
+        session.commit(None).await?;
+        Ok(item)
+    }
+
+    async fn list(&self, kind: Kind, page: &Page) -> Result<Vec<Item>> {
+        let mut session = self.backend.open(Purpose::Read).await?;
+        let items = read::list(&mut *session, kind, page).await?;
+        session.commit(None).await?;
+        Ok(items)
+    }
+
+    async fn begin(&self) -> Result<Box<dyn WriteTransaction>> {
+        let turn = within(self.options.deadline, async { Ok(Arc::clone(&self.turn).lock_owned().await) }).await?;
+        let mut session = self.backend.open(Purpose::Write).await?;
+        let head = read::head(&mut *session, self.backend.lock_head()).await?;
+        Ok(Box::new(Writing { session, head, backend: Arc::clone(&self.backend), _turn: turn }))
+    }
+
+    async fn watch(&self) -> Result<Box<dyn Watch>> {
+        self.backend.watch().await
+    }
+
+    async fn report_node(&self, node: &Node) -> Result<()> {
+        let mut session = self.backend.open(Purpose::Runtime).await?;
+        node::report(&mut *session, node).await?;
+        session.commit(None).await
+    }
+
+    async fn nodes(&self) -> Result<Vec<Node>> {
+        nodes(&*self.backend).await
+    }
+
+    async fn leave_node(&self, id: uuid::Uuid, now: Timestamp) -> Result<bool> {
+        let mut session = self.backend.open(Purpose::Runtime).await?;
+        let was_there = node::leave(&mut *session, id, now).await?;
+        session.commit(None).await?;
+        Ok(was_there)
+    }
+}
+
+async fn nodes(backend: &dyn Backend) -> Result<Vec<Node>> {
+    let mut session = backend.open(Purpose::Runtime).await?;
+    let nodes = node::list(&mut *session).await?;
+    session.commit(None).await?;
+    Ok(nodes)
+}
+
+struct Writing {
+    session: Box<dyn Session>,
+    head: Head,
+    backend: Arc<dyn Backend>,
+    // Declared last: the session ends before the next writer of this process begins.
+    _turn: OwnedMutexGuard<()>,
+}
+
+#[async_trait]
+impl WriteTransaction for Writing {
+    fn head(&self) -> Head {
+        self.head
+    }
+
+    async fn get(&mut self, kind: Kind, name: &str) -> Result<Option<Item>> {
+        read::get(&mut *self.session, kind, name).await
+    }
+
+    async fn load(&mut self) -> Result<Loaded> {
+        read::load(&mut *self.session).await
+    }
+
+    async fn load_since(&mut self, generation: u64) -> Result<Since> {
+        read::load_since(&mut *self.session, generation).await
+    }
+
+    async fn nodes(&mut self) -> Result<Vec<Node>> {
+        // Nodes are no part of the configuration and, on SQLite, not in its file: they are read beside the transaction.
+        nodes(&*self.backend).await
+    }
+
+    async fn put(&mut self, item: &Item) -> Result<()> {
+        write::put(&mut *self.session, item).await
+    }
+
+    async fn delete(&mut self, kind: Kind, name: &str) -> Result<()> {
+        write::delete(&mut *self.session, kind, name).await
+    }
+
+    async fn commit(mut self: Box<Self>, generation: &NewGeneration) -> Result<()> {
+        let next = self.head.generation + 1;
+        if generation.number != next {
+            let message = format!("generation {} does not follow {}", generation.number, self.head.generation);
+            return Err(StoreError::Refused(message));
+        }
+        let number = write::generation(&mut *self.session, generation).await?;
+        self.session.commit(Some(number)).await
+    }
+}

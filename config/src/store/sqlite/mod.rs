@@ -1,0 +1,122 @@
+//! SQLite behind the store: two files (the configuration, and beside it what changes all the time), transactions, migrations.
+
+mod file;
+mod session;
+mod watch;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::migrate::Migrator;
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection, Sqlite};
+
+use super::deadline::within;
+use super::lease::Lease;
+use super::session::{Backend, Purpose, Session};
+use super::{Options, Result, StoreError, Watch};
+use session::SqliteSession;
+use watch::SqliteWatch;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
+static RUNTIME_MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite_runtime");
+
+/// The file beside the configuration's that holds nodes and the use of keys.
+const RUNTIME_FILE: &str = "runtime.db";
+
+/// How long SQLite itself waits for another writer.
+const BUSY: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub(super) struct SqliteBackend {
+    configuration: SqlitePool,
+    runtime: SqlitePool,
+    configuration_file: PathBuf,
+    runtime_file: PathBuf,
+    deadline: Duration,
+}
+
+impl SqliteBackend {
+    pub(super) async fn open(path: &str, options: &Options) -> Result<Self> {
+        let configuration_file = PathBuf::from(path);
+        let runtime_file = configuration_file.with_file_name(RUNTIME_FILE);
+        let bad = |why: String| StoreError::BadUrl(format!("sqlite://{path}"), why);
+        if configuration_file.file_name().is_none() || path.contains('?') || path.contains(":memory:") {
+            return Err(bad("it does not name a file".to_owned()));
+        }
+        if configuration_file == runtime_file {
+            return Err(bad(format!("{RUNTIME_FILE} is taken by what changes all the time")));
+        }
+        let files = [configuration_file.clone(), runtime_file.clone()];
+        let prepared = tokio::task::spawn_blocking(move || files.iter().try_for_each(|path| file::prepare(path)));
+        prepared.await.unwrap_or_else(|error| Err(error.to_string())).map_err(bad)?;
+        Ok(Self {
+            configuration: pool(&configuration_file, SqliteSynchronous::Full, options),
+            // The nodes report anew every second: after a power cut nothing of it is missed.
+            runtime: pool(&runtime_file, SqliteSynchronous::Normal, options),
+            configuration_file,
+            runtime_file,
+            deadline: options.deadline,
+        })
+    }
+}
+
+fn pool(file: &Path, synchronous: SqliteSynchronous, options: &Options) -> SqlitePool {
+    SqlitePoolOptions::new()
+        .max_connections(options.connections)
+        .acquire_timeout(options.deadline * 2 / 3)
+        .connect_lazy_with(connection(file).synchronous(synchronous))
+}
+
+fn connection(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .journal_mode(SqliteJournalMode::Wal)
+        .busy_timeout(BUSY)
+        .foreign_keys(true)
+        .disable_statement_logging()
+}
+
+/// All migrations in one transaction that locks the file first, so that two processes can't both begin.
+async fn migrate(file: &Path, migrations: &Migrator) -> Result<()> {
+    let mut connection = SqliteConnection::connect_with(&connection(file)).await?;
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    migrations.run_direct(None, &mut *transaction, false).await?;
+    transaction.commit().await?;
+    connection.close().await?;
+    Ok(())
+}
+
+#[async_trait]
+impl Backend for SqliteBackend {
+    async fn migrate(&self) -> Result<()> {
+        migrate(&self.configuration_file, &MIGRATIONS).await?;
+        migrate(&self.runtime_file, &RUNTIME_MIGRATIONS).await
+    }
+
+    async fn open(&self, purpose: Purpose) -> Result<Box<dyn Session>> {
+        let (pool, begin) = match purpose {
+            Purpose::Read => (&self.configuration, "BEGIN DEFERRED"),
+            // A transaction that reads first and then writes fails at once if another wrote in between.
+            Purpose::Write => (&self.configuration, "BEGIN IMMEDIATE"),
+            Purpose::Runtime => (&self.runtime, "BEGIN IMMEDIATE"),
+        };
+        let connection: PoolConnection<Sqlite> = within(self.deadline, pool.acquire()).await?;
+        let mut session = SqliteSession::new(Lease::new(connection), self.deadline);
+        session.execute(begin, Vec::new()).await?;
+        Ok(Box::new(session))
+    }
+
+    fn lock_head(&self) -> &'static str {
+        // BEGIN IMMEDIATE has locked the whole file already.
+        super::read::READ_HEAD
+    }
+
+    async fn watch(&self) -> Result<Box<dyn Watch>> {
+        Ok(Box::new(SqliteWatch::new(connection(&self.configuration_file), self.deadline)))
+    }
+}
