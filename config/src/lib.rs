@@ -1,7 +1,10 @@
 //! The gateway's configuration: what operators edit (`model`), where it is kept (`store`), how it changes (`change`), and
 //! what it compiles to (`snapshot`), which is all that the proxy reads.
 
+pub mod change;
 pub mod clock;
+pub mod document;
 pub mod model;
+pub mod settings;
 pub mod snapshot;
 pub mod store;

@@ -1,0 +1,161 @@
+//! Settings: what one process reads once at its start. A flag stands before the environment, that before the file, and that
+//! before the default.
+//!
+//! A process describes its settings once, as a clap struct; the file's keys are the flags' names. Keys that are common to
+//! all processes stand at the top of the file, a process's own in a table with its name.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::parser::ValueSource;
+use clap::{Args, Command, Parser};
+use thiserror::Error;
+
+/// The settings that every process has.
+#[derive(Args, Clone, Debug)]
+pub struct CommonSettings {
+    /// Where the configuration is kept: sqlite://PATH, or postgres://… for a fleet
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        default_value = "sqlite://data/gateway.db",
+        hide_env_values = true,
+        global = true
+    )]
+    pub database_url: String,
+    /// Where a process keeps its own files
+    #[arg(long, env = "DATA_DIR", default_value = "data", global = true)]
+    pub data_dir: PathBuf,
+    /// The directory that `file:NAME` secret references name files in
+    #[arg(long, env = "GATEWAY_SECRETS_DIR", global = true)]
+    pub secrets_dir: Option<PathBuf>,
+    /// A TOML file with further settings
+    #[arg(long, env = "GATEWAY_CONFIG", global = true)]
+    pub config: Option<PathBuf>,
+    /// How logs are written to stderr
+    #[arg(long, env = "LOG_FORMAT", default_value = "pretty", global = true)]
+    pub log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    Json,
+    Pretty,
+}
+
+#[derive(Debug, Error)]
+pub enum SettingsError {
+    /// Usage, help and version: clap writes them best.
+    #[error(transparent)]
+    Usage(#[from] clap::Error),
+    #[error("could not read the settings file {path}: {why}")]
+    File { path: PathBuf, why: String },
+}
+
+/// Reads a process's settings. `table` is the name of its own table in the file.
+pub fn load<P: Parser>(args: impl IntoIterator<Item = OsString>, table: &str) -> Result<P, SettingsError> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let command = P::command();
+    let matches = command.clone().try_get_matches_from(&args)?;
+    let Some(path) = matches.try_get_one::<PathBuf>("config").ok().flatten().cloned() else {
+        return Ok(P::from_arg_matches(&matches)?);
+    };
+    let from_file = file_flags(&path, table, &command, &args)?;
+    let matches = command.try_get_matches_from(args.into_iter().chain(from_file))?;
+    Ok(P::from_arg_matches(&matches)?)
+}
+
+/// The file's values as flags, for those that neither a flag nor the environment gives.
+fn file_flags(path: &PathBuf, own: &str, command: &Command, args: &[OsString]) -> Result<Vec<OsString>, SettingsError> {
+    let error = |why: String| SettingsError::File { path: path.clone(), why };
+    let text = std::fs::read_to_string(path).map_err(|why| error(why.to_string()))?;
+    let file: toml::Table = text.parse().map_err(|why: toml::de::Error| error(why.message().to_owned()))?;
+    let matches = command.clone().try_get_matches_from(args)?;
+    let (matches, command) = match matches.subcommand() {
+        Some((name, inner)) => (inner.clone(), command.find_subcommand(name).cloned().unwrap_or_default()),
+        None => (matches.clone(), command.clone()),
+    };
+    let mut flags = Vec::new();
+    let empty = toml::Table::new();
+    let table = file.get(own).and_then(toml::Value::as_table).unwrap_or(&empty);
+    let common = file.iter().filter(|(_, value)| !value.is_table());
+    for (key, value) in common.chain(table) {
+        let id = key.replace('-', "_");
+        let known = command.get_arguments().any(|arg| arg.get_id() == id.as_str() && arg.get_long().is_some())
+            || matches.ids().any(|known| known.as_str() == id);
+        if !known || id == "config" {
+            return Err(error(format!("there is no setting \"{key}\"")));
+        }
+        if matches!(matches.value_source(&id), Some(ValueSource::CommandLine | ValueSource::EnvVariable)) {
+            continue;
+        }
+        let flag = format!("--{}", id.replace('_', "-"));
+        match value {
+            toml::Value::Boolean(true) => flags.push(flag.into()),
+            toml::Value::Boolean(false) => {}
+            toml::Value::String(text) => flags.push(format!("{flag}={text}").into()),
+            toml::Value::Integer(number) => flags.push(format!("{flag}={number}").into()),
+            toml::Value::Float(number) => flags.push(format!("{flag}={number}").into()),
+            _ => return Err(error(format!("\"{key}\" must be a word, a number or a switch"))),
+        }
+    }
+    Ok(flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Parser, Debug)]
+    struct Cli {
+        #[command(subcommand)]
+        command: Sub,
+    }
+
+    #[derive(clap::Subcommand, Debug)]
+    enum Sub {
+        Serve(Serve),
+    }
+
+    #[derive(Args, Debug)]
+    struct Serve {
+        #[command(flatten)]
+        common: CommonSettings,
+        #[arg(long, default_value = "0.0.0.0:4200")]
+        listen: String,
+        #[arg(long)]
+        no_migrate: bool,
+    }
+
+    fn load_with(file: &str, more: &[&str]) -> Result<Serve, SettingsError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("settings.toml");
+        std::fs::write(&path, file).unwrap();
+        let args = ["gateway", "serve", "--config", path.to_str().unwrap()]
+            .into_iter()
+            .chain(more.iter().copied())
+            .map(OsString::from);
+        load::<Cli>(args, "gateway").map(|cli| match cli.command {
+            Sub::Serve(serve) => serve,
+        })
+    }
+
+    #[test]
+    fn a_file_stands_before_defaults_and_behind_flags() {
+        let file =
+            "data-dir = \"from-file\"\n[gateway]\nlisten = \"1.1.1.1:1\"\nno-migrate = true\n[admin-api]\nx = 1\n";
+        let settings = load_with(file, &[]).unwrap();
+        assert_eq!((settings.listen.as_str(), settings.no_migrate), ("1.1.1.1:1", true));
+        assert_eq!(settings.common.data_dir, PathBuf::from("from-file"));
+        let settings = load_with(file, &["--listen", "2.2.2.2:2"]).unwrap();
+        assert_eq!(settings.listen, "2.2.2.2:2");
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        let error = load_with("[gateway]\nlissen = \"x\"\n", &[]).unwrap_err();
+        assert!(error.to_string().contains("lissen"), "{error}");
+        let error = load_with("listen = [1]\n", &[]).unwrap_err();
+        assert!(error.to_string().contains("listen"), "{error}");
+    }
+}
