@@ -38,7 +38,7 @@ async fn bodies_that_are_too_large_broken_or_not_json_are_refused() {
     for (name, path) in [(Name::Auth, "/auth/login"), (Name::Monolith, "/orders"), (Name::Pipeline, "/jobs")] {
         let send = |kind: &'static str, body: String| stage.post(name, path).header("content-type", kind).body(body);
         refusal(send("application/json", format!("\"{}\"", "x".repeat(64 * 1024))), 413).await;
-        refusal(send("application/json", "{\"email\":".to_owned()), 400).await;
+        refusal(send("application/json", "{".to_owned()), 400).await;
         refusal(send("text/plain", "{}".to_owned()), 415).await;
     }
     refusal(stage.post(Name::Standby, "/").body("x".repeat(64 * 1024 + 1)), 413).await;
