@@ -5,10 +5,10 @@
 //! all processes stand at the top of the file, a process's own in a table with its name.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
-use clap::{Args, Command, Parser};
+use clap::{ArgMatches, Args, Command, Parser};
 use thiserror::Error;
 
 /// The settings that every process has.
@@ -24,16 +24,16 @@ pub struct CommonSettings {
     )]
     pub database_url: String,
     /// Where a process keeps its own files
-    #[arg(long, env = "DATA_DIR", default_value = "data", global = true)]
+    #[arg(long, env = "DATA_DIR", default_value = "data")]
     pub data_dir: PathBuf,
     /// The directory that `file:NAME` secret references name files in
-    #[arg(long, env = "GATEWAY_SECRETS_DIR", global = true)]
+    #[arg(long, env = "GATEWAY_SECRETS_DIR")]
     pub secrets_dir: Option<PathBuf>,
     /// A TOML file with further settings
-    #[arg(long, env = "GATEWAY_CONFIG", global = true)]
+    #[arg(long, env = "GATEWAY_CONFIG")]
     pub config: Option<PathBuf>,
     /// How logs are written to stderr
-    #[arg(long, env = "LOG_FORMAT", default_value = "pretty", global = true)]
+    #[arg(long, env = "LOG_FORMAT", default_value = "pretty")]
     pub log_format: LogFormat,
 }
 
@@ -57,32 +57,33 @@ pub fn load<P: Parser>(args: impl IntoIterator<Item = OsString>, table: &str) ->
     let args: Vec<OsString> = args.into_iter().collect();
     let command = P::command();
     let matches = command.clone().try_get_matches_from(&args)?;
-    let Some(path) = matches.try_get_one::<PathBuf>("config").ok().flatten().cloned() else {
+    let (matches_of_leaf, leaf) = leaf(&matches, &command);
+    let Some(path) = matches_of_leaf.try_get_one::<PathBuf>("config").ok().flatten() else {
         return Ok(P::from_arg_matches(&matches)?);
     };
-    let from_file = file_flags(&path, table, &command, &args)?;
+    let from_file = file_flags(path, table, leaf, matches_of_leaf)?;
     let matches = command.try_get_matches_from(args.into_iter().chain(from_file))?;
     Ok(P::from_arg_matches(&matches)?)
 }
 
+/// The subcommand that was chosen, however deep.
+fn leaf<'c>(matches: &'c ArgMatches, command: &'c Command) -> (&'c ArgMatches, &'c Command) {
+    let chosen = matches.subcommand().and_then(|(name, inner)| Some((inner, command.find_subcommand(name)?)));
+    chosen.map_or((matches, command), |(inner, command)| leaf(inner, command))
+}
+
 /// The file's values as flags, for those that neither a flag nor the environment gives.
-fn file_flags(path: &PathBuf, own: &str, command: &Command, args: &[OsString]) -> Result<Vec<OsString>, SettingsError> {
-    let error = |why: String| SettingsError::File { path: path.clone(), why };
+fn file_flags(path: &Path, own: &str, command: &Command, matches: &ArgMatches) -> Result<Vec<OsString>, SettingsError> {
+    let error = |why: String| SettingsError::File { path: path.to_owned(), why };
     let text = std::fs::read_to_string(path).map_err(|why| error(why.to_string()))?;
     let file: toml::Table = text.parse().map_err(|why: toml::de::Error| error(why.message().to_owned()))?;
-    let matches = command.clone().try_get_matches_from(args)?;
-    let (matches, command) = match matches.subcommand() {
-        Some((name, inner)) => (inner.clone(), command.find_subcommand(name).cloned().unwrap_or_default()),
-        None => (matches.clone(), command.clone()),
-    };
     let mut flags = Vec::new();
     let empty = toml::Table::new();
     let table = file.get(own).and_then(toml::Value::as_table).unwrap_or(&empty);
     let common = file.iter().filter(|(_, value)| !value.is_table());
     for (key, value) in common.chain(table) {
         let id = key.replace('-', "_");
-        let known = command.get_arguments().any(|arg| arg.get_id() == id.as_str() && arg.get_long().is_some())
-            || matches.ids().any(|known| known.as_str() == id);
+        let known = command.get_arguments().any(|arg| arg.get_id() == id.as_str() && arg.get_long().is_some());
         if !known || id == "config" {
             return Err(error(format!("there is no setting \"{key}\"")));
         }
