@@ -1,1 +1,6 @@
+//! The end-to-end tests, mirrored to the rooms. One binary, because linking it takes longer than running most of them.
 
+#![expect(clippy::expect_used, reason = "tests fail by panicking")]
+
+mod harness;
+mod rooms;

@@ -1,0 +1,114 @@
+//! Entities in few words, as the JSON that the admin API takes.
+
+use serde_json::{Map, Value, json};
+
+/// A service or a route: where it is written, and what it says.
+#[derive(Clone, Debug)]
+pub struct Entity {
+    collection: &'static str,
+    name: String,
+    fields: Map<String, Value>,
+}
+
+/// A service with nothing but its name.
+pub fn service(name: &str) -> Entity {
+    Entity::new("/admin/routing/services", name).set("serviceName", name)
+}
+
+/// A route for every host and method, with nothing but its name.
+pub fn route(name: &str) -> Entity {
+    Entity::new("/admin/routing/routes", name).set("name", name)
+}
+
+impl Entity {
+    fn new(collection: &'static str, name: &str) -> Self {
+        Self { collection, name: name.to_owned(), fields: Map::new() }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The path of its list in the admin API.
+    pub fn collection(&self) -> &'static str {
+        self.collection
+    }
+
+    /// Its own path in the admin API.
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.collection, self.name)
+    }
+
+    pub fn json(&self) -> Value {
+        Value::Object(self.fields.clone())
+    }
+
+    /// Any field, by its JSON name.
+    pub fn set(mut self, field: &str, value: impl Into<Value>) -> Self {
+        self.fields.insert(field.to_owned(), value.into());
+        self
+    }
+
+    fn push(mut self, field: &str, value: Value) -> Self {
+        let list = self.fields.entry(field).or_insert_with(|| json!([]));
+        list.as_array_mut().expect("this field is a list").push(value);
+        self
+    }
+
+    // === services ===
+
+    /// Where a service without versions sends.
+    pub fn url(self, url: impl Into<String>) -> Self {
+        self.set("defaultUrl", url.into())
+    }
+
+    pub fn fallback(self, url: impl Into<String>) -> Self {
+        self.set("fallbackUrl", url.into())
+    }
+
+    /// A version with one instance.
+    pub fn version(self, version: &str, url: impl Into<String>, weight: u16) -> Self {
+        self.push("versions", json!({"version": version, "url": url.into(), "weight": weight}))
+    }
+
+    /// A version that serves the API version of another: a canary.
+    pub fn canary(self, version: &str, api_version: &str, url: impl Into<String>, weight: u16) -> Self {
+        self.push(
+            "versions",
+            json!({"version": version, "apiVersion": api_version, "url": url.into(), "weight": weight}),
+        )
+    }
+
+    /// A version with several instances.
+    pub fn instances(self, version: &str, urls: &[String]) -> Self {
+        let instances: Vec<_> = urls.iter().map(|url| json!({"url": url})).collect();
+        self.push("versions", json!({"version": version, "instances": instances, "weight": 100}))
+    }
+
+    // === routes ===
+
+    pub fn pattern(self, path: &str) -> Self {
+        self.set("path", path)
+    }
+
+    pub fn to_service(self, name: &str) -> Self {
+        self.set("target", json!({"service": name}))
+    }
+
+    pub fn rewrite(self, template: &str) -> Self {
+        self.set("rewrite", template)
+    }
+
+    pub fn host(self, host: &str) -> Self {
+        self.push("hosts", host.into())
+    }
+
+    pub fn method(self, method: &str) -> Self {
+        self.push("methods", method.into())
+    }
+
+    /// Open to all. Without it a route lets nobody in who shows no credentials.
+    pub fn public(self) -> Self {
+        self.set("access", json!({"anyOf": ["public"]}))
+    }
+}
