@@ -2,6 +2,8 @@
 //! (`conformance`) that both pass. The store knows rows, not meaning: what a configuration compiles to is none of its business,
 //! and only `change` opens write transactions.
 
+#[doc(hidden)]
+pub mod conformance;
 mod database;
 mod deadline;
 mod error;

@@ -1,0 +1,163 @@
+//! Checks of transactions and generations: all or nothing, one after the other, and a history that can be followed.
+
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+
+use crate::model::{Change, Configuration, Edit, FORMAT_VERSION, Item, Kind};
+use crate::store::{Head, Result, Since, StoreError};
+
+use super::{Subject, commit, finish, sample};
+
+/// Writers at a time.
+const WRITERS: usize = 20;
+
+pub(super) async fn a_fresh_database_is_generation_zero(subject: &dyn Subject) -> Result<()> {
+    let store = subject.open().await;
+    let fresh = Configuration::default();
+    assert_eq!(store.head().await?, Head { generation: 0, digest: fresh.digest(), format: 1 });
+    let loaded = store.load().await?;
+    assert_eq!((loaded.head.generation, loaded.configuration), (0, fresh));
+    assert!(matches!(store.load_since(0).await?, Since::UpToDate));
+    // A second migration finds nothing to do.
+    store.migrate().await
+}
+
+pub(super) async fn an_uncommitted_transaction_leaves_nothing(subject: &dyn Subject) -> Result<()> {
+    let store = subject.open().await;
+    let before = store.head().await?;
+    let mut transaction = store.begin().await?;
+    transaction.put(&sample::route("r")?).await?;
+    assert!(transaction.get(Kind::Route, "r").await?.is_some(), "the transaction sees its own write");
+    drop(transaction);
+    assert_eq!(store.get(Kind::Route, "r").await?, None);
+    assert_eq!(store.head().await?, before);
+    // And it holds no lock: the next writer gets through.
+    assert_eq!(commit(&*store, &[sample::route("r")?], &[]).await?, 1);
+    Ok(())
+}
+
+pub(super) async fn a_failed_statement_spoils_its_transaction(subject: &dyn Subject) -> Result<()> {
+    let store = subject.open().await;
+    let version = crate::clock::new_id();
+    let mut transaction = store.begin().await?;
+    transaction.put(&sample::route("r")?).await?;
+    let twice = sample::versions("auth", &[(version, "v1"), (crate::clock::new_id(), "v1")])?;
+    let refused = transaction.put(&twice).await;
+    assert!(matches!(&refused, Err(StoreError::Refused(_))), "{refused:?}");
+    let refused = finish(transaction, Configuration::default().digest(), Vec::new()).await;
+    assert!(refused.is_err(), "a commit behind a failed statement is no commit");
+    assert_eq!(store.get(Kind::Route, "r").await?, None);
+    assert_eq!(store.head().await?.generation, 0);
+    Ok(())
+}
+
+pub(super) async fn readers_see_the_old_state_until_the_commit(subject: &dyn Subject) -> Result<()> {
+    let (writer, reader) = (subject.open().await, subject.open().await);
+    let mut transaction = writer.begin().await?;
+    transaction.put(&sample::route("r")?).await?;
+    assert_eq!(reader.load().await?.configuration, Configuration::default());
+    let digest = transaction.load().await?.configuration.digest();
+    finish(transaction, digest, vec![super::change(Kind::Route, "r")]).await?;
+    let loaded = reader.load().await?;
+    assert_eq!((loaded.head.generation, loaded.configuration.routes.len()), (1, 1));
+    Ok(())
+}
+
+pub(super) async fn a_generation_that_does_not_follow_is_refused(subject: &dyn Subject) -> Result<()> {
+    let store = subject.open().await;
+    for number in [0, 2, u64::MAX] {
+        let mut transaction = store.begin().await?;
+        transaction.put(&sample::route("r")?).await?;
+        let new = crate::store::NewGeneration {
+            number,
+            digest: Configuration::default().digest(),
+            created_at: crate::model::Timestamp::default(),
+            actor: String::new(),
+            summary: String::new(),
+            changes: Vec::new(),
+        };
+        assert!(matches!(transaction.commit(&new).await, Err(StoreError::Refused(_))), "{number}");
+    }
+    assert_eq!(store.get(Kind::Route, "r").await?, None);
+    Ok(())
+}
+
+pub(super) async fn generations_are_gapless_under_concurrent_writers(subject: &dyn Subject) -> Result<()> {
+    // Half of the writers share a handle with others, as in one process; the rest have their own, as in several.
+    let shared = subject.open().await;
+    let mut stores = Vec::with_capacity(WRITERS);
+    for writer in 0..WRITERS {
+        stores.push(if writer % 2 == 0 { Arc::clone(&shared) } else { subject.open().await });
+    }
+    let writes = stores.iter().enumerate().map(|(at, store)| async move {
+        let route = sample::route(&format!("r{at}"))?;
+        commit(&**store, &[route], &[]).await
+    });
+    let mut numbers = try_join_all(writes).await?;
+    numbers.sort_unstable();
+    let expected: Vec<u64> = (1..).take(WRITERS).collect();
+    assert_eq!(numbers, expected);
+    let loaded = shared.load().await?;
+    assert_eq!((loaded.head.generation, loaded.configuration.routes.len()), (20, WRITERS));
+    assert!(matches!(shared.load_since(0).await?, Since::Changed { change, .. } if change.edits.len() == WRITERS));
+    Ok(())
+}
+
+pub(super) async fn the_head_carries_the_digest_of_its_generation(subject: &dyn Subject) -> Result<()> {
+    let store = subject.open().await;
+    for item in sample::full()? {
+        let number = commit(&*store, &[item], &[]).await?;
+        let digest = store.load().await?.configuration.digest();
+        assert_eq!(store.head().await?, Head { generation: number, digest, format: FORMAT_VERSION });
+        assert_eq!(store.load().await?.head.digest, digest);
+        assert_eq!(store.begin().await?.head().digest, digest);
+    }
+    Ok(())
+}
+
+pub(super) async fn what_changed_since_is_told_once_an_entity(subject: &dyn Subject) -> Result<()> {
+    let store = subject.open().await;
+    commit(&*store, &[sample::route("a")?, sample::route("b")?], &[]).await?;
+    let versions = sample::versions("auth", &[(crate::clock::new_id(), "v1")])?;
+    let last = sample::route("a")?;
+    commit(&*store, &[sample::route("a")?, versions.clone()], &[]).await?;
+    commit(&*store, std::slice::from_ref(&last), &[(Kind::Route, "b")]).await?;
+    let gone = Edit::Delete { kind: Kind::Route, name: "b".to_owned() };
+
+    let edits =
+        |items: [Item; 2], gone: &Edit| items.into_iter().map(Edit::Put).chain([gone.clone()]).collect::<Vec<_>>();
+    assert_eq!(changed(store.load_since(1).await?), Some(edits([versions, last.clone()], &gone)));
+    assert_eq!(changed(store.load_since(2).await?), Some(vec![Edit::Put(last), gone]));
+    assert!(matches!(store.load_since(3).await?, Since::UpToDate));
+    let mut transaction = store.begin().await?;
+    assert!(changed(transaction.load_since(2).await?).is_some(), "a transaction answers the same");
+    Ok(())
+}
+
+/// The edits, when they lead to the head and nothing is spoilt.
+fn changed(since: Since) -> Option<Vec<Edit>> {
+    match since {
+        Since::Changed { head, change: Change { generation, edits }, spoilt } => {
+            (head.generation == generation && spoilt.is_empty()).then_some(edits)
+        }
+        Since::UpToDate | Since::Reload => None,
+    }
+}
+
+pub(super) async fn a_history_that_can_not_tell_says_reload(subject: &dyn Subject) -> Result<()> {
+    let store = subject.open().await;
+    for name in ["a", "b", "c"] {
+        commit(&*store, &[sample::route(name)?], &[]).await?;
+    }
+    assert!(matches!(store.load_since(4).await?, Since::Reload), "ahead of the head");
+    subject.execute("DELETE FROM config_generation WHERE number = 2").await;
+    assert!(matches!(store.load_since(0).await?, Since::Reload), "a gap");
+    assert!(matches!(store.load_since(1).await?, Since::Reload), "the first is missing");
+    assert!(changed(store.load_since(2).await?).is_some(), "behind the gap it can tell");
+    subject.execute("UPDATE config_generation SET touched = '[[\"ghost\", \"x\"]]' WHERE number = 3").await;
+    assert!(matches!(store.load_since(2).await?, Since::Reload), "a kind of a later format");
+    subject.execute("UPDATE config_head SET generation = 2000").await;
+    assert!(matches!(store.load_since(3).await?, Since::Reload), "too far behind");
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! What every store must do, whatever database stands behind it: a list of checks over the interface alone. Each backend's tests
+//! run all of them, each check on a database of its own.
+
+mod entities;
+mod history;
+mod nodes;
+mod sample;
+mod spoilt;
+mod watching;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+
+use crate::model::{EntityChange, Item, Kind, Timestamp};
+
+use super::{NewGeneration, Result, Store, WriteTransaction};
+
+/// A fresh, migrated database under test.
+#[async_trait]
+pub trait Subject: Send + Sync {
+    /// A further handle, as another process would have it.
+    async fn open(&self) -> Arc<dyn Store>;
+
+    /// Runs a statement behind the store's back, as an operator would by hand.
+    async fn execute(&self, sql: &'static str);
+}
+
+pub type Check = for<'a> fn(&'a dyn Subject) -> BoxFuture<'a, Result<()>>;
+
+/// Every check under the fact that it proves.
+pub const CHECKS: &[(&str, Check)] = &[
+    ("every_field_of_every_kind_reads_back", |subject| {
+        Box::pin(entities::every_field_of_every_kind_reads_back(subject))
+    }),
+    ("children_read_back_in_the_order_written", |subject| {
+        Box::pin(entities::children_read_back_in_the_order_written(subject))
+    }),
+    ("children_may_swap_their_names", |subject| Box::pin(entities::children_may_swap_their_names(subject))),
+    ("a_put_replaces_the_entity_of_its_name", |subject| {
+        Box::pin(entities::a_put_replaces_the_entity_of_its_name(subject))
+    }),
+    ("a_deleted_entity_leaves_nothing", |subject| Box::pin(entities::a_deleted_entity_leaves_nothing(subject))),
+    ("the_defaults_exist_without_a_row", |subject| Box::pin(entities::the_defaults_exist_without_a_row(subject))),
+    ("pages_follow_each_other_by_name", |subject| Box::pin(entities::pages_follow_each_other_by_name(subject))),
+    ("a_search_finds_names_and_descriptions_in_any_case", |subject| {
+        Box::pin(entities::a_search_finds_names_and_descriptions_in_any_case(subject))
+    }),
+    ("what_no_row_can_hold_is_refused", |subject| Box::pin(entities::what_no_row_can_hold_is_refused(subject))),
+    ("a_fresh_database_is_generation_zero", |subject| Box::pin(history::a_fresh_database_is_generation_zero(subject))),
+    ("an_uncommitted_transaction_leaves_nothing", |subject| {
+        Box::pin(history::an_uncommitted_transaction_leaves_nothing(subject))
+    }),
+    ("a_failed_statement_spoils_its_transaction", |subject| {
+        Box::pin(history::a_failed_statement_spoils_its_transaction(subject))
+    }),
+    ("readers_see_the_old_state_until_the_commit", |subject| {
+        Box::pin(history::readers_see_the_old_state_until_the_commit(subject))
+    }),
+    ("a_generation_that_does_not_follow_is_refused", |subject| {
+        Box::pin(history::a_generation_that_does_not_follow_is_refused(subject))
+    }),
+    ("generations_are_gapless_under_concurrent_writers", |subject| {
+        Box::pin(history::generations_are_gapless_under_concurrent_writers(subject))
+    }),
+    ("the_head_carries_the_digest_of_its_generation", |subject| {
+        Box::pin(history::the_head_carries_the_digest_of_its_generation(subject))
+    }),
+    ("what_changed_since_is_told_once_an_entity", |subject| {
+        Box::pin(history::what_changed_since_is_told_once_an_entity(subject))
+    }),
+    ("a_history_that_can_not_tell_says_reload", |subject| {
+        Box::pin(history::a_history_that_can_not_tell_says_reload(subject))
+    }),
+    ("a_spoilt_row_costs_only_its_entity", |subject| Box::pin(spoilt::a_spoilt_row_costs_only_its_entity(subject))),
+    ("a_spoilt_entity_can_be_replaced_and_deleted", |subject| {
+        Box::pin(spoilt::a_spoilt_entity_can_be_replaced_and_deleted(subject))
+    }),
+    ("a_row_of_a_later_format_is_not_read", |subject| Box::pin(spoilt::a_row_of_a_later_format_is_not_read(subject))),
+    ("a_commit_wakes_the_watch_of_another_handle", |subject| {
+        Box::pin(watching::a_commit_wakes_the_watch_of_another_handle(subject))
+    }),
+    ("a_node_is_what_it_reported_last", |subject| Box::pin(nodes::a_node_is_what_it_reported_last(subject))),
+    ("a_node_that_left_is_forgotten_after_a_day", |subject| {
+        Box::pin(nodes::a_node_that_left_is_forgotten_after_a_day(subject))
+    }),
+];
+
+/// Commits `items` and `gone` as the next generation and answers its number.
+async fn commit(store: &dyn Store, items: &[Item], gone: &[(Kind, &str)]) -> Result<u64> {
+    let mut transaction = store.begin().await?;
+    for item in items {
+        transaction.put(item).await?;
+    }
+    for (kind, name) in gone {
+        transaction.delete(*kind, name).await?;
+    }
+    let digest = transaction.load().await?.configuration.digest();
+    let mut changes: Vec<EntityChange> = items.iter().map(|item| change(item.kind(), item.name())).collect();
+    changes.extend(gone.iter().map(|(kind, name)| change(*kind, name)));
+    finish(transaction, digest, changes).await
+}
+
+async fn finish(
+    transaction: Box<dyn WriteTransaction>,
+    digest: crate::model::Digest,
+    changes: Vec<EntityChange>,
+) -> Result<u64> {
+    let number = transaction.head().generation + 1;
+    let created_at = Timestamp::from_micros(1_795_000_000_000_000);
+    let (actor, summary) = ("test".to_owned(), "a check".to_owned());
+    transaction.commit(&NewGeneration { number, digest, created_at, actor, summary, changes }).await?;
+    Ok(number)
+}
+
+fn change(kind: Kind, name: &str) -> EntityChange {
+    EntityChange { kind, name: name.to_owned(), before: None, after: None }
+}

@@ -1,0 +1,10 @@
+//! The stores against real databases: the suite that both must pass, and what only one of them has to get right. Postgres comes
+//! from `GATEHOUSE_TEST_POSTGRES`, which `tests/with-servers` sets.
+
+mod address;
+mod cluster;
+mod faults;
+mod migrations;
+mod postgres;
+mod sqlite;
+mod subject;

@@ -1,0 +1,90 @@
+//! What Postgres alone has to get right, and the suite.
+
+use std::time::{Duration, Instant};
+
+use gateway_config::store::StoreError;
+use gateway_config::store::conformance::Subject;
+
+use crate::subject::{Postgres, passes};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_passes_the_suite() {
+    passes(Postgres::migrated).await;
+}
+
+#[tokio::test]
+async fn a_database_without_tables_says_to_migrate() {
+    let store = Postgres::new().await.open().await;
+    let error = store.load().await.unwrap_err();
+    assert!(matches!(error, StoreError::NotMigrated(_)), "{error}");
+}
+
+#[tokio::test]
+async fn two_processes_may_migrate_at_once() {
+    let subject = Postgres::new().await;
+    let (a, b) = (subject.open().await, subject.open().await);
+    let (a, b) = tokio::join!(a.migrate(), b.migrate());
+    a.unwrap();
+    b.unwrap();
+}
+
+#[tokio::test]
+async fn a_watch_whose_connection_was_cut_says_look_and_listens_again() {
+    let subject = Postgres::migrated().await;
+    let store = subject.open().await;
+    let mut watch = store.watch().await.unwrap();
+    watch.changed().await.unwrap();
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+        WHERE datname = current_database() AND query LIKE 'LISTEN%'";
+    let begun = Instant::now();
+    subject.execute(cut).await;
+    // Once or more it says "look" or that the connection is gone; then it listens.
+    while listeners(&subject).await == 0 {
+        watch.changed().await.ok();
+    }
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    let mut begun = Instant::now();
+    subject.execute("SELECT pg_notify('gatehouse_config', '1'), pg_notify('gatehouse_config', '2')").await;
+    watch.changed().await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(2), "a notice, not the poll: {:?}", begun.elapsed());
+    // Both notices came as one.
+    begun = Instant::now();
+    watch.changed().await.unwrap();
+    assert!(begun.elapsed() > Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
+async fn listeners(subject: &Postgres) -> i64 {
+    let count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'";
+    sqlx::query_scalar(count).fetch_one(&mut subject.connect().await).await.unwrap()
+}
+
+#[tokio::test]
+async fn every_connection_bounds_itself_on_the_server() {
+    let subject = Postgres::migrated().await;
+    let mut watch = subject.open().await.watch().await.unwrap();
+    watch.changed().await.unwrap();
+    let holder = subject.open().await.begin().await.unwrap();
+    let begun = Instant::now();
+    let refused = subject.open().await.begin().await.map(drop).unwrap_err();
+    assert!(refused.is_unavailable(), "{refused}");
+    assert!(refused.to_string().contains("lock timeout"), "the server gave up before the client: {refused}");
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    drop(holder);
+}
+
+#[tokio::test]
+async fn ten_thousand_routes_load_at_once() {
+    let subject = Postgres::migrated().await;
+    let insert = "INSERT INTO gateway_route (id, name, path, target, hosts, methods, access, retries) \
+        SELECT gen_random_uuid(), 'r' || i, '/r/' || i || '/{*rest}', '{\"service\": \"s\"}', '[\"a.test\"]', '[\"GET\"]', \
+        '{\"anyOf\": [\"public\"]}', '{\"attempts\": 1}' FROM generate_series(1, 10000) AS n (i)";
+    subject.execute(insert).await;
+    let store = subject.open().await;
+    let begun = Instant::now();
+    let loaded = store.load().await.unwrap();
+    let took = begun.elapsed();
+    println!("loaded in {took:?}");
+    assert_eq!((loaded.configuration.routes.len(), loaded.spoilt.len()), (10_000, 0));
+    // In a build without optimisation; with it, a tenth of that.
+    assert!(took < Duration::from_secs(8), "{took:?}");
+}
