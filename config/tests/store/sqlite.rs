@@ -29,7 +29,8 @@ async fn the_folder_and_the_files_are_made_for_their_owner_only() {
 
 #[tokio::test]
 async fn a_file_without_tables_says_to_migrate() {
-    let store = Sqlite::new().open().await;
+    let subject = Sqlite::new();
+    let store = subject.open().await;
     let error = store.load().await.unwrap_err();
     assert!(matches!(error, StoreError::NotMigrated(_)), "{error}");
     assert!(!error.is_unavailable());

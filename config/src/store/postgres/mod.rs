@@ -3,6 +3,7 @@
 mod session;
 mod watch;
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -27,11 +28,21 @@ const CHANNEL: &str = "gatehouse_config";
 /// A migration may rewrite tables.
 const MIGRATION_DEADLINE: Duration = Duration::from_mins(5);
 
-#[derive(Debug)]
 pub(super) struct PostgresBackend {
     pool: PgPool,
     server: PgConnectOptions,
     deadline: Duration,
+}
+
+impl fmt::Debug for PostgresBackend {
+    /// Without the password, which sqlx's own would show.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresBackend")
+            .field("host", &self.server.get_host())
+            .field("port", &self.server.get_port())
+            .field("database", &self.server.get_database())
+            .finish_non_exhaustive()
+    }
 }
 
 impl PostgresBackend {

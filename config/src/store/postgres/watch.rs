@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
@@ -53,7 +54,16 @@ impl PostgresWatch {
         };
         tokio::select! {
             notice = listener.try_recv() => match notice? {
-                Some(_) => while listener.next_buffered().is_some() {},
+                Some(_) => loop {
+                    match listener.try_recv().now_or_never() {
+                        Some(Ok(Some(_))) => {}
+                        None => break,
+                        Some(_) => {
+                            self.listener = None;
+                            break;
+                        }
+                    }
+                },
                 // The connection is lost. A new one is made by the next call; until then nobody listens, so look.
                 None => self.listener = None,
             },
