@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use gateway_config::store::StoreError;
+use gateway_config::clock::new_id;
+use gateway_config::model::{Item, Kind, Timestamp};
 use gateway_config::store::conformance::Subject;
+use gateway_config::store::{NewGeneration, StoreError};
+use serde_json::json;
 
 use crate::subject::{Postgres, passes};
 
@@ -70,6 +73,33 @@ async fn every_connection_bounds_itself_on_the_server() {
     assert!(refused.to_string().contains("lock timeout"), "the server gave up before the client: {refused}");
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     drop(holder);
+}
+
+#[tokio::test]
+async fn a_child_that_stays_as_it_is_keeps_its_row() {
+    let subject = Postgres::migrated().await;
+    let store = subject.open().await;
+    let (service_id, same, changed) = (new_id(), new_id(), new_id());
+    let mut rows = Vec::new();
+    for weight in [1, 2] {
+        let versions = json!([{"id": same, "version": "v1"}, {"id": changed, "version": "v2", "weight": weight}]);
+        let service = json!({"id": service_id, "serviceName": "auth", "versions": versions});
+        let mut transaction = store.begin().await.unwrap();
+        transaction.put(&Item::from_json(Kind::Service, service).unwrap()).await.unwrap();
+        let number = transaction.head().generation + 1;
+        let (actor, summary, changes) = (String::new(), String::new(), Vec::new());
+        let (digest, created_at) = (transaction.head().digest, Timestamp::default());
+        let generation = NewGeneration { number, digest, created_at, actor, summary, changes };
+        transaction.commit(&generation).await.unwrap();
+        // ctid is where the row lies: a row that is written anew lies elsewhere.
+        let written = "SELECT weight, ctid::text FROM gateway_service_version ORDER BY position";
+        let written: Vec<(i64, String)> =
+            sqlx::query_as(written).fetch_all(&mut subject.connect().await).await.unwrap();
+        rows.push(written);
+    }
+    assert_eq!(rows[0][1].0, 1);
+    assert_eq!(rows[1][1].0, 2);
+    assert_eq!(rows[0][0], rows[1][0], "the first version's row stands where it stood");
 }
 
 #[tokio::test]

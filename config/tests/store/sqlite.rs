@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use gateway_config::clock::new_id;
 use gateway_config::model::{Kind, Node, Timestamp};
 use gateway_config::store::conformance::Subject;
@@ -34,6 +35,19 @@ async fn a_file_without_tables_says_to_migrate() {
     let error = store.load().await.unwrap_err();
     assert!(matches!(error, StoreError::NotMigrated(_)), "{error}");
     assert!(!error.is_unavailable());
+}
+
+/// At the first start the gateway, the admin API and whoever else open the same fresh file.
+#[tokio::test(flavor = "multi_thread")]
+async fn several_processes_may_open_and_migrate_a_fresh_file_at_once() {
+    for _ in 0..5 {
+        let subject = Sqlite::new();
+        let stores = join_all((0..4).map(|_| subject.open())).await;
+        let migrated = join_all(stores.iter().map(|store| store.migrate())).await;
+        migrated.into_iter().collect::<Result<Vec<()>, _>>().unwrap();
+        let heads = join_all(stores.iter().map(|store| store.head())).await;
+        heads.into_iter().collect::<Result<Vec<_>, _>>().unwrap();
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use futures::future::try_join_all;
+use serde_json::json;
 
+use crate::clock::new_id;
 use crate::model::{Change, Configuration, Edit, FORMAT_VERSION, Item, Kind};
 use crate::store::{Head, Result, Since, StoreError};
 
@@ -39,10 +41,10 @@ pub(super) async fn an_uncommitted_transaction_leaves_nothing(subject: &dyn Subj
 
 pub(super) async fn a_failed_statement_spoils_its_transaction(subject: &dyn Subject) -> Result<()> {
     let store = subject.open().await;
-    let version = crate::clock::new_id();
+    let version = new_id();
     let mut transaction = store.begin().await?;
     transaction.put(&sample::route("r")?).await?;
-    let twice = sample::versions("auth", &[(version, "v1"), (crate::clock::new_id(), "v1")])?;
+    let twice = sample::versions("auth", &[(version, "v1"), (new_id(), "v1")])?;
     let refused = transaction.put(&twice).await;
     assert!(matches!(&refused, Err(StoreError::Refused(_))), "{refused:?}");
     let refused = finish(transaction, Configuration::default().digest(), Vec::new()).await;
@@ -119,7 +121,7 @@ pub(super) async fn the_head_carries_the_digest_of_its_generation(subject: &dyn 
 pub(super) async fn what_changed_since_is_told_once_an_entity(subject: &dyn Subject) -> Result<()> {
     let store = subject.open().await;
     commit(&*store, &[sample::route("a")?, sample::route("b")?], &[]).await?;
-    let versions = sample::versions("auth", &[(crate::clock::new_id(), "v1")])?;
+    let versions = sample::versions("auth", &[(new_id(), "v1")])?;
     let last = sample::route("a")?;
     commit(&*store, &[sample::route("a")?, versions.clone()], &[]).await?;
     commit(&*store, std::slice::from_ref(&last), &[(Kind::Route, "b")]).await?;
@@ -133,6 +135,31 @@ pub(super) async fn what_changed_since_is_told_once_an_entity(subject: &dyn Subj
     let mut transaction = store.begin().await?;
     assert!(changed(transaction.load_since(2).await?).is_some(), "a transaction answers the same");
     Ok(())
+}
+
+/// A reader that mixed two generations would see a configuration that never was.
+pub(super) async fn a_load_sees_one_generation(subject: &dyn Subject) -> Result<()> {
+    let (writer, reader) = (subject.open().await, subject.open().await);
+    let write = async {
+        for turn in 0..30 {
+            // Kinds that are read first and last, so that a commit in between would show.
+            let service = sample::service(&format!("s{turn}"), "")?;
+            let certificate = json!({"id": new_id(), "name": turn.to_string(), "hosts": [], "certificatePem": "", "privateKey": "file:a"});
+            commit(&*writer, &[service, sample::item(Kind::Certificate, certificate)?], &[]).await?;
+        }
+        Ok(())
+    };
+    let read = async {
+        loop {
+            let loaded = reader.load().await?;
+            assert_eq!(loaded.configuration.digest(), loaded.head.digest, "at generation {}", loaded.head.generation);
+            assert_eq!(loaded.configuration.services.len(), loaded.configuration.certificates.len());
+            if loaded.head.generation == 30 {
+                return Ok(());
+            }
+        }
+    };
+    futures::try_join!(write, read).map(drop)
 }
 
 /// The edits, when they lead to the head and nothing is spoilt.

@@ -67,6 +67,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("the_head_carries_the_digest_of_its_generation", |subject| {
         Box::pin(history::the_head_carries_the_digest_of_its_generation(subject))
     }),
+    ("a_load_sees_one_generation", |subject| Box::pin(history::a_load_sees_one_generation(subject))),
     ("what_changed_since_is_told_once_an_entity", |subject| {
         Box::pin(history::what_changed_since_is_told_once_an_entity(subject))
     }),

@@ -67,7 +67,8 @@ impl SqliteBackend {
 
 fn pool(file: &Path, synchronous: SqliteSynchronous, options: &Options) -> SqlitePool {
     SqlitePoolOptions::new()
-        .max_connections(options.connections)
+        // Each is a thread, and writers wait for each other anyway.
+        .max_connections(options.connections.min(4))
         .acquire_timeout(options.deadline * 2 / 3)
         .connect_lazy_with(connection(file).synchronous(synchronous))
 }
