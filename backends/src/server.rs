@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
+use sqlx::SqlitePool;
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -48,6 +49,7 @@ impl Plan {
 #[derive(Debug)]
 pub struct Server {
     addresses: Vec<(Name, SocketAddr)>,
+    databases: Vec<SqlitePool>,
     stop: CancellationToken,
     tasks: JoinSet<std::io::Result<()>>,
 }
@@ -63,15 +65,16 @@ impl Server {
         let stop = CancellationToken::new();
         let surroundings =
             Surroundings { data_dir: plan.data_dir, clock: plan.clock, pace: plan.pace, stop: stop.clone() };
-        let (mut addresses, mut tasks) = (Vec::new(), JoinSet::new());
+        let (mut addresses, mut databases, mut tasks) = (Vec::new(), Vec::new(), JoinSet::new());
         for (name, address, listener) in bound {
-            let router = services::open(name, &surroundings).await;
-            let router = router.with_context(|| format!("could not start {name}"))?;
+            let service = services::open(name, &surroundings).await;
+            let service = service.with_context(|| format!("could not start {name}"))?;
+            databases.extend(service.database);
             let stopped = stop.clone().cancelled_owned();
-            tasks.spawn(axum::serve(listener, router).with_graceful_shutdown(stopped).into_future());
+            tasks.spawn(axum::serve(listener, service.router).with_graceful_shutdown(stopped).into_future());
             addresses.push((name, address));
         }
-        Ok(Self { addresses, stop, tasks })
+        Ok(Self { addresses, databases, stop, tasks })
     }
 
     /// Where each service listens, in the order of the plan.
@@ -80,7 +83,7 @@ impl Server {
         &self.addresses
     }
 
-    /// Takes no more connections and waits until the requests in flight are answered, for a while.
+    /// Takes no more connections, waits until the requests in flight are answered, for a while, and closes the databases.
     pub async fn stop(mut self) -> Result<()> {
         self.stop.cancel();
         info!("stopping");
@@ -88,13 +91,15 @@ impl Server {
             while let Some(ended) = self.tasks.join_next().await {
                 ended.map_err(|cause| anyhow!(cause))?.context("could not serve")?;
             }
+            for database in &self.databases {
+                database.close().await;
+            }
             Ok(())
         };
-        let Ok(finished) = timeout(GRACE, finish).await else {
+        timeout(GRACE, finish).await.unwrap_or_else(|_| {
             warn!("some requests were cut off because they did not finish within {} s", GRACE.as_secs());
-            return Ok(());
-        };
-        finished
+            Ok(())
+        })
     }
 }
 

@@ -20,7 +20,7 @@ use sqlx::SqlitePool;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::Surroundings;
+use super::{Service, Surroundings};
 use crate::{
     clock::{Clock, new_id, shown},
     database,
@@ -79,20 +79,17 @@ struct Auth {
 
 type Answer = Result<(StatusCode, Json<Value>), Refusal>;
 
-pub(super) async fn open(version: Version, surroundings: &Surroundings) -> Result<Router> {
-    let auth = Auth {
-        version,
-        instance: new_id(),
-        database: database::open(&surroundings.data_dir, "auth.db", SCHEMA).await?,
-        clock: surroundings.clock.clone(),
-    };
+pub(super) async fn open(version: Version, surroundings: &Surroundings) -> Result<Service> {
+    let database = database::open(&surroundings.data_dir, "auth.db", SCHEMA).await?;
+    let auth = Auth { version, instance: new_id(), database: database.clone(), clock: surroundings.clock.clone() };
     let routes = Router::new()
         .route("/auth/register", post(register))
         .route("/auth/login", post(log_in))
         .route("/auth/me", get(show_me))
         .route("/auth/info", get(introduce))
         .with_state(Arc::new(auth));
-    Ok(exchange::finish(routes, if version == Version::V1 { "auth" } else { "auth-v2" }))
+    let name = if version == Version::V1 { "auth" } else { "auth-v2" };
+    Ok(Service { router: exchange::finish(routes, name), database: Some(database) })
 }
 
 #[derive(Deserialize)]

@@ -13,6 +13,7 @@ use std::{
 use anyhow::Result;
 use axum::Router;
 use clap::ValueEnum;
+use sqlx::SqlitePool;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -85,8 +86,14 @@ pub struct Surroundings {
     pub stop: CancellationToken,
 }
 
-/// Opens the service's database and starts its background work; what comes back answers its requests.
-pub(crate) async fn open(name: Name, surroundings: &Surroundings) -> Result<Router> {
+/// A service that is ready: what answers its requests, and what it keeps its data in.
+pub(crate) struct Service {
+    pub(crate) router: Router,
+    pub(crate) database: Option<SqlitePool>,
+}
+
+/// Opens the service's database and starts its background work.
+pub(crate) async fn open(name: Name, surroundings: &Surroundings) -> Result<Service> {
     match name {
         Name::Auth => auth::open(auth::Version::V1, surroundings).await,
         Name::AuthV2 => auth::open(auth::Version::V2, surroundings).await,

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use sqlx::{FromRow, SqlitePool, types::Json as Stored};
 use uuid::Uuid;
 
-use super::Surroundings;
+use super::{Service, Surroundings};
 use crate::{
     clock::{Clock, new_id, shown},
     database,
@@ -113,12 +113,9 @@ struct Monolith {
     clock: Clock,
 }
 
-pub(super) async fn open(surroundings: &Surroundings) -> Result<Router> {
-    let monolith = Monolith {
-        instance: new_id(),
-        database: database::open(&surroundings.data_dir, "monolith.db", SCHEMA).await?,
-        clock: surroundings.clock.clone(),
-    };
+pub(super) async fn open(surroundings: &Surroundings) -> Result<Service> {
+    let database = database::open(&surroundings.data_dir, "monolith.db", SCHEMA).await?;
+    let monolith = Monolith { instance: new_id(), database: database.clone(), clock: surroundings.clock.clone() };
     let routes = Router::new()
         .route("/orders", get(list).post(create))
         .route("/orders/{id}", get(show).patch(change))
@@ -126,7 +123,7 @@ pub(super) async fn open(surroundings: &Surroundings) -> Result<Router> {
         .route("/headers/{*rest}", any(echo))
         .route("/info", get(introduce))
         .with_state(Arc::new(monolith));
-    Ok(exchange::finish(routes, "monolith"))
+    Ok(Service { router: exchange::finish(routes, "monolith"), database: Some(database) })
 }
 
 #[derive(Deserialize)]

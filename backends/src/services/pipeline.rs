@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 use uuid::Uuid;
 
-use super::Surroundings;
+use super::{Service, Surroundings};
 use crate::{
     clock::{Clock, new_id, shown},
     database,
@@ -123,10 +123,11 @@ struct Pipeline {
     events: broadcast::Sender<Job>,
 }
 
-pub(super) async fn open(surroundings: &Surroundings) -> Result<Router> {
+pub(super) async fn open(surroundings: &Surroundings) -> Result<Service> {
+    let database = database::open(&surroundings.data_dir, "pipeline.db", SCHEMA).await?;
     let pipeline = Arc::new(Pipeline {
         instance: new_id(),
-        database: database::open(&surroundings.data_dir, "pipeline.db", SCHEMA).await?,
+        database: database.clone(),
         clock: surroundings.clock.clone(),
         pace: surroundings.pace.clone(),
         stop: surroundings.stop.clone(),
@@ -144,7 +145,7 @@ pub(super) async fn open(surroundings: &Surroundings) -> Result<Router> {
         .route("/jobs/{id}/events", get(follow))
         .route("/info", get(introduce))
         .with_state(pipeline);
-    Ok(exchange::finish(routes, "pipeline"))
+    Ok(Service { router: exchange::finish(routes, "pipeline"), database: Some(database) })
 }
 
 #[derive(Deserialize)]

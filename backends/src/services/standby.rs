@@ -5,10 +5,12 @@ use axum::{
 };
 use serde_json::json;
 
+use super::Service;
 use crate::exchange::{self, Refusal};
 
-pub(super) fn open() -> Router {
-    exchange::finish(Router::new().route("/", any(stand_in)).route("/{*rest}", any(stand_in)), "standby")
+pub(super) fn open() -> Service {
+    let routes = Router::new().route("/", any(stand_in)).route("/{*rest}", any(stand_in));
+    Service { router: exchange::finish(routes, "standby"), database: None }
 }
 
 /// The body is read to its end, or the sender would see its connection break instead of the answer.
