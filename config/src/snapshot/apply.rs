@@ -1,15 +1,15 @@
 //! The next snapshot from a change. Compiling from nothing is a change too: one that puts everything.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::problems::Problems;
 use super::route::CompiledRoute;
 use super::service::CompiledService;
-use super::{Snapshot, checks};
+use super::{Snapshot, Table, checks};
 use crate::model::{Change, Edit, Item, Kind, Problem, Target};
 
-pub(super) type Referrers = Arc<BTreeSet<Box<str>>>;
+/// The names of routes. A table, so that a change of one of very many copies a shard of them and not all.
+pub(super) type Referrers = Arc<Table<()>>;
 
 /// The key of a target among the referrers.
 pub(super) fn reference(kind: Kind, name: &str) -> String {
@@ -98,7 +98,7 @@ impl Snapshot {
                         self.referrers.insert(&key, Referrers::default());
                     }
                     if let Some(names) = self.referrers.get_mut(&key) {
-                        Arc::make_mut(names).insert(name.into());
+                        Arc::make_mut(names).insert(name, ());
                     }
                 }
                 self.routes.insert(name, route);

@@ -29,7 +29,13 @@ impl Snapshot {
             }
         }
         for (name, names) in sorted(&self.referrers) {
-            line(&mut out, &format!("used {name} by {}", names.iter().map(|it| &**it).collect::<Vec<_>>().join(", ")));
+            line(
+                &mut out,
+                &format!(
+                    "used {name} by {}",
+                    sorted(names).iter().map(|(name, ())| *name).collect::<Vec<_>>().join(", ")
+                ),
+            );
         }
         out
     }

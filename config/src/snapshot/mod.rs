@@ -123,10 +123,10 @@ impl Snapshot {
         &self.defaults
     }
 
-    /// The names of the routes that lead to this service or queue.
+    /// The names of the routes that lead to this service or queue, in no particular order.
     pub fn referrers(&self, kind: Kind, name: &str) -> impl Iterator<Item = &str> {
         let names = self.referrers.get(&apply::reference(kind, name));
-        names.into_iter().flat_map(|names| names.iter().map(|name| &**name))
+        names.into_iter().flat_map(|names| names.iter().map(|(name, ())| name))
     }
 
     /// What was compiled.
