@@ -50,6 +50,13 @@ impl UpstreamUrl {
             authority: authority.clone().into(),
         })
     }
+
+    /// However it is written: `http://a` and `http://a:80/` are one place.
+    #[must_use]
+    pub(super) fn is_same_place(&self, other: &Self) -> bool {
+        let place = |url: &Self| (url.tls, url.port);
+        place(self) == place(other) && self.host == other.host && self.base_path == other.base_path
+    }
 }
 
 /// A password written into a URL must not come back in an error.
