@@ -139,8 +139,16 @@ impl Changer {
         let base = base(known, transaction).await?;
         let now = self.clock.now();
         let mut touched = Touched::default();
+        let mut unreadable = Vec::new();
         for proposal in proposals {
-            touched.edit(transaction, proposal, now).await?;
+            match touched.edit(transaction, proposal, now).await {
+                Err(ChangeError::Invalid(problems)) => unreadable.extend(problems),
+                edited => edited?,
+            }
+        }
+        if !unreadable.is_empty() {
+            unreadable.sort();
+            return Err(ChangeError::Invalid(unreadable));
         }
         let Touched { order, entities, outcomes } = touched;
         let (mut edits, mut changes) = (Vec::new(), Vec::new());
@@ -255,8 +263,9 @@ impl Base {
         let is_edited = |name: &str| edits.iter().any(|edit| edit.kind() == Kind::Route && edit.name() == name);
         for edit in edits {
             let Edit::Delete { kind, name } = edit else { continue };
-            let by: Vec<String> =
+            let mut by: Vec<String> =
                 snapshot.referrers(*kind, name).filter(|route| !is_edited(route)).map(ToOwned::to_owned).collect();
+            by.sort_unstable();
             if !by.is_empty() {
                 return Err(ChangeError::Referred { kind: *kind, name: name.clone(), by });
             }
