@@ -1,0 +1,12 @@
+//! Proofs of the pure core (compiling, matching, deciding, applying changes) and of the door through which it changes.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail by panicking, as tests do")]
+
+mod applying;
+mod changing;
+mod deciding;
+mod golden;
+mod matching;
+mod naive;
+mod versions;
+mod world;
