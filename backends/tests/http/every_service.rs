@@ -1,13 +1,24 @@
 //! What holds for all services alike.
 
-use std::net::{SocketAddr, TcpListener};
+use std::{
+    net::{SocketAddr, TcpListener},
+    time::Duration,
+};
 
 use backends::{
     server::{Plan, Server},
     services::Name,
 };
 
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+
 use crate::stage::{Stage, answer, folder, refusal};
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn all_services_run_in_one_process_and_say_that_they_live() {
@@ -42,6 +53,33 @@ async fn bodies_that_are_too_large_broken_or_not_json_are_refused() {
         refusal(send("text/plain", "{}".to_owned()), 415).await;
     }
     refusal(stage.post(Name::Standby, "/").body("x".repeat(64 * 1024 + 1)), 413).await;
+}
+
+#[tokio::test]
+async fn a_request_in_flight_is_answered_after_the_call_to_stop() {
+    let folder = folder();
+    let stage = Stage::open(&[Name::Pipeline], folder.path()).await;
+    let (_, address) = stage.server.addresses()[0];
+    let mut caller = TcpStream::connect(address).await.unwrap();
+    let head = "POST /jobs HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 17\r\nexpect: 100-continue\r\n\r\n";
+    caller.write_all(head.as_bytes()).await.unwrap();
+    // The service asks for the body: it has begun.
+    let mut go_on = [0; 25];
+    timeout(PATIENCE, caller.read_exact(&mut go_on)).await.unwrap().unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+
+    let stopping = tokio::spawn(stage.server.stop());
+    let refused = async {
+        while TcpStream::connect(address).await.is_ok() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, refused).await.unwrap();
+    caller.write_all(br#"{"kind":"report"}"#).await.unwrap();
+    let mut answer = String::new();
+    timeout(PATIENCE, caller.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 202 Accepted\r\n"), "{answer}");
+    stopping.await.unwrap().unwrap();
 }
 
 #[tokio::test]
