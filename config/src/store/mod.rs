@@ -135,14 +135,16 @@ pub trait Store: Debug + Send + Sync {
     /// The entities written after `generation`, as they stand now.
     async fn load_since(&self, generation: u64) -> Result<Since>;
 
+    /// One entity; [`StoreError::Spoilt`] when its row can't be read. The defaults exist also without a row.
     async fn get(&self, kind: Kind, name: &str) -> Result<Option<Item>>;
 
+    /// Fewer than `page.limit` entities mean that there are no more. Rows that can't be read are left out.
     async fn list(&self, kind: Kind, page: &Page) -> Result<Vec<Item>>;
 
     /// Locks the head for writing. Dropped without a commit, nothing was written.
     async fn begin(&self) -> Result<Box<dyn WriteTransaction>>;
 
-    /// Hints that something may have changed.
+    /// Hints that something may have changed. Connects with the first call of [`Watch::changed`].
     async fn watch(&self) -> Result<Box<dyn Watch>>;
 
     /// Records what a node serves.
@@ -174,13 +176,16 @@ pub trait WriteTransaction: Send {
 
     async fn delete(&mut self, kind: Kind, name: &str) -> Result<()>;
 
-    /// Writes the generation, moves the head, commits, and tells whoever watches.
+    /// Writes the generation, moves the head, commits, and tells whoever watches. Refused when a statement failed before or
+    /// when the number does not follow the head. After [`StoreError::TimedOut`] it may have happened or not.
     async fn commit(self: Box<Self>, generation: &NewGeneration) -> Result<()>;
 }
 
 /// A stream of hints. It only ever says "look": whoever waits then asks [`Store::load_since`].
 #[async_trait]
 pub trait Watch: Send {
-    /// Waits for a notice, or for the poll that covers lost notices to fall due. Notices that pile up come as one.
+    /// Waits for a notice, or for the poll that covers lost notices to fall due. Notices that pile up come as one. The first
+    /// call, and the first after a lost connection, answers at once: what happened until then was not watched. After an error
+    /// call again: each attempt waits a little longer, up to a second. May be dropped and called again.
     async fn changed(&mut self) -> Result<()>;
 }

@@ -79,10 +79,10 @@ async fn every_connection_bounds_itself_on_the_server() {
 async fn a_child_that_stays_as_it_is_keeps_its_row() {
     let subject = Postgres::migrated().await;
     let store = subject.open().await;
-    let (service_id, same, changed) = (new_id(), new_id(), new_id());
+    let (service_id, same, other) = (new_id(), new_id(), new_id());
     let mut rows = Vec::new();
     for weight in [1, 2] {
-        let versions = json!([{"id": same, "version": "v1"}, {"id": changed, "version": "v2", "weight": weight}]);
+        let versions = json!([{"id": same, "version": "v1"}, {"id": other, "version": "v2", "weight": weight}]);
         let service = json!({"id": service_id, "serviceName": "auth", "versions": versions});
         let mut transaction = store.begin().await.unwrap();
         transaction.put(&Item::from_json(Kind::Service, service).unwrap()).await.unwrap();
