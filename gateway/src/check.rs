@@ -1,0 +1,72 @@
+//! `gateway check`: are the settings sound, and does everything that they name answer?
+
+use std::net::{SocketAddr, TcpListener};
+
+use anyhow::bail;
+use gateway_config::snapshot::compile;
+use gateway_config::store;
+
+use crate::settings::ServeSettings;
+use crate::sync::DiskSnapshot;
+
+/// Says one line for each thing, and fails if any of them is wrong.
+pub(crate) fn check(settings: &ServeSettings) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut wrong = Vec::new();
+    let mut say = |what: &str, outcome: Result<String, String>| match outcome {
+        Ok(fine) => println!("ok      {what}: {fine}"),
+        Err(why) => {
+            println!("wrong   {what}: {why}");
+            wrong.push(what.to_owned());
+        }
+    };
+    for (flag, address) in
+        [("--listen", settings.listen), ("--listen-tls", settings.listen_tls), ("--ops-listen", settings.ops_listen)]
+    {
+        say(flag, can_bind(address));
+    }
+    say("--data-dir", can_write(settings));
+    say("database", runtime.block_on(can_load(settings)));
+    say("snapshot on disk", snapshot_on_disk(settings));
+    if !wrong.is_empty() {
+        bail!("{} of the settings can't work: {}", wrong.len(), wrong.join(", "));
+    }
+    Ok(())
+}
+
+fn can_bind(address: SocketAddr) -> Result<String, String> {
+    TcpListener::bind(address)
+        .map(|_| address.to_string())
+        .map_err(|error| format!("could not listen on {address}: {error}"))
+}
+
+fn can_write(settings: &ServeSettings) -> Result<String, String> {
+    let dir = &settings.common.data_dir;
+    let probe = dir.join(format!(".check-{}", std::process::id()));
+    let written = std::fs::create_dir_all(dir)
+        .and_then(|()| std::fs::write(&probe, b""))
+        .and_then(|()| std::fs::remove_file(&probe));
+    written
+        .map(|()| dir.display().to_string())
+        .map_err(|error| format!("could not write to {}: {error}", dir.display()))
+}
+
+async fn can_load(settings: &ServeSettings) -> Result<String, String> {
+    let store = store::open(&settings.common.database_url).await.map_err(|error| error.to_string())?;
+    let loaded = store.load().await.map_err(|error| error.to_string())?;
+    if let Some(problem) = loaded.spoilt.first() {
+        return Err(problem.to_string());
+    }
+    match compile(&loaded.configuration, loaded.head.generation) {
+        Ok(snapshot) => Ok(format!("generation {}, {} routes", snapshot.generation(), snapshot.routes().count())),
+        Err(problems) => Err(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+    }
+}
+
+fn snapshot_on_disk(settings: &ServeSettings) -> Result<String, String> {
+    match DiskSnapshot::in_dir(&settings.common.data_dir).read() {
+        Ok(Some((_, generation))) => Ok(format!("generation {generation}")),
+        Ok(None) => Ok("none yet".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}

@@ -1,0 +1,140 @@
+//! Going away without failing anyone: what is in flight, what is open, and whether the process is leaving.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use pingora::apps::ServerApp;
+use pingora::protocols::Stream;
+use pingora::server::ShutdownWatch;
+
+/// A client that got its answer just before the stop may be writing its next request: connections are closed only when
+/// nothing has come in for this long.
+const QUIET: Duration = Duration::from_millis(400);
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What the process has on its hands. Shared by all who add to it.
+#[derive(Debug)]
+pub(crate) struct Load {
+    requests: AtomicUsize,
+    connections: AtomicUsize,
+    is_draining: AtomicBool,
+    began: Instant,
+    /// Milliseconds from `began` to the last beginning or end of a request.
+    last_active_ms: AtomicI64,
+    patience: Duration,
+}
+
+impl Load {
+    /// `patience`: how long requests in flight may take after a stop.
+    pub(crate) fn new(patience: Duration) -> Self {
+        Self {
+            requests: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
+            is_draining: AtomicBool::new(false),
+            began: Instant::now(),
+            last_active_ms: AtomicI64::new(0),
+            patience,
+        }
+    }
+
+    pub(crate) fn request(self: &Arc<Self>) -> InFlight {
+        self.requests.fetch_add(1, Ordering::AcqRel);
+        self.touch();
+        InFlight(self.clone())
+    }
+
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn start_draining(&self) {
+        self.is_draining.store(true, Ordering::Release);
+        self.touch();
+    }
+
+    /// Waits until nothing is in flight and clients are quiet, at most as long as patience lasts. Answers how many requests
+    /// were left.
+    pub(crate) async fn until_quiet(&self) -> usize {
+        let end = Instant::now() + self.patience;
+        while Instant::now() < end {
+            if self.connections() == 0 || (self.requests() == 0 && self.quiet_for() >= QUIET) {
+                break;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        self.requests()
+    }
+
+    fn touch(&self) {
+        // Only a drain reads it, and a shared counter written by every request would cost all of them.
+        if self.is_draining() {
+            let now = i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX);
+            self.last_active_ms.store(now, Ordering::Release);
+        }
+    }
+
+    fn quiet_for(&self) -> Duration {
+        let last = u64::try_from(self.last_active_ms.load(Ordering::Acquire)).unwrap_or(0);
+        self.began.elapsed().saturating_sub(Duration::from_millis(last))
+    }
+}
+
+/// A request, counted until this is dropped: also when a phase panics.
+#[derive(Debug)]
+pub(crate) struct InFlight(Arc<Load>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.requests.fetch_sub(1, Ordering::AcqRel);
+        self.0.touch();
+    }
+}
+
+struct Open(Arc<Load>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The proxy with its connections counted. Pingora closes idle connections as soon as its listeners stop; here it waits until
+/// clients are quiet.
+pub(crate) struct Counted<A> {
+    inner: Arc<A>,
+    load: Arc<Load>,
+}
+
+impl<A> Counted<A> {
+    pub(crate) fn new(inner: A, load: Arc<Load>) -> Self {
+        Self { inner: Arc::new(inner), load }
+    }
+}
+
+#[async_trait]
+impl<A: ServerApp + Send + Sync + 'static> ServerApp for Counted<A> {
+    async fn process_new(self: &Arc<Self>, io: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        self.load.connections.fetch_add(1, Ordering::AcqRel);
+        let _open = Open(self.load.clone());
+        self.inner.process_new(io, shutdown).await
+    }
+
+    /// Called once the listeners are closed.
+    async fn cleanup(&self) {
+        let left = self.load.until_quiet().await;
+        if left > 0 {
+            tracing::warn!(left, "stopping with {left} requests in flight: they took longer than the drain timeout");
+        }
+        self.inner.cleanup().await;
+    }
+}

@@ -1,0 +1,90 @@
+//! From a request's head to a decision: gathers the facts, asks the snapshot. Nothing is decided here.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr};
+
+use gateway_config::clock::{Clock, SystemClock};
+use gateway_config::snapshot::{
+    BodyFacts, Caller, Code, Decision, Outcome, Refusal, RequestFacts, Snapshot, Trail, decide, host_of, match_request,
+    path,
+};
+use http::{HeaderMap, Version, header};
+use pingora::http::RequestHeader;
+
+/// The header that carries an API key.
+pub(crate) const API_KEY: &str = "x-api-key";
+
+/// What judging a request brought.
+#[derive(Debug)]
+pub(crate) struct Judgement {
+    pub(crate) decision: Decision,
+    /// The path to forward, where it is not what the client sent.
+    pub(crate) path: Option<String>,
+}
+
+pub(crate) fn judge(snapshot: &Snapshot, head: &RequestHeader, address: Option<IpAddr>) -> Judgement {
+    match gather(snapshot, head, address) {
+        Ok(judgement) => judgement,
+        Err(refusal) => Judgement {
+            decision: Decision { route: None, outcome: Outcome::Refuse(refusal), trail: Trail::new() },
+            path: None,
+        },
+    }
+}
+
+fn gather(snapshot: &Snapshot, head: &RequestHeader, address: Option<IpAddr>) -> Result<Judgement, Refusal> {
+    let bad = |why: String| Refusal { message: Some(why.into()), ..Refusal::new(Code::BadRequest) };
+    let (raw_path, query) = target(head).map_err(|why| bad(why.to_owned()))?;
+    let path = path::normalise(raw_path).map_err(|error| bad(error.to_string()))?;
+    let authority = head.uri.authority().map(http::uri::Authority::as_str);
+    let is_old = matches!(head.version, Version::HTTP_10 | Version::HTTP_09);
+    let mut buffer = String::new();
+    let host = host_of(authority, &head.headers, !is_old, &mut buffer).map_err(|error| bad(error.to_string()))?;
+    let facts = RequestFacts {
+        method: &head.method,
+        host,
+        path: &path,
+        query,
+        headers: &head.headers,
+        address: address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        now: SystemClock.now(),
+        entropy: rand::random(),
+    };
+    let matched = match_request(snapshot, &facts);
+    let decision = decide(snapshot, &matched, &caller(&head.headers), &BodyFacts::default());
+    let path = match path {
+        Cow::Owned(path) => Some(path),
+        // An absolute URI is forwarded as a path: the backend is not a proxy.
+        Cow::Borrowed(path) => authority.map(|_| path.to_owned()),
+    };
+    Ok(Judgement { decision, path })
+}
+
+/// The path and the query, as the client sent them.
+fn target(head: &RequestHeader) -> Result<(&[u8], Option<&str>), &'static str> {
+    let raw = head.raw_path();
+    if head.uri.authority().is_some() {
+        // Absolute form: what stands behind the authority.
+        return Ok((head.uri.path().as_bytes(), head.uri.query()));
+    }
+    let at = raw.iter().position(|byte| *byte == b'?');
+    let (path, query) = match at {
+        Some(at) => (raw.get(..at).unwrap_or_default(), raw.get(at + 1..)),
+        None => (raw, None),
+    };
+    let Some(query) = query else { return Ok((path, None)) };
+    let sound = query.iter().all(|byte| matches!(byte, 0x21..=0x7e) && *byte != b'#');
+    let query = std::str::from_utf8(query).ok().filter(|_| sound);
+    query.map(|query| (path, Some(query))).ok_or("the query holds a character that must be percent-encoded")
+}
+
+/// Who calls. Nobody's credentials can be verified yet, so whoever presents some is refused unless the route ignores it.
+fn caller(headers: &HeaderMap) -> Caller {
+    let bearer = |value: &http::HeaderValue| {
+        value.as_bytes().get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "))
+    };
+    if headers.contains_key(API_KEY) || headers.get_all(header::AUTHORIZATION).iter().any(bearer) {
+        return Caller::Rejected(Code::CredentialsInvalid);
+    }
+    Caller::Anonymous
+}

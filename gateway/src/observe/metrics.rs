@@ -1,0 +1,249 @@
+//! Metrics. All names stand here; a route's series are made when it is compiled in, so that a request only adds.
+
+use std::sync::{Arc, OnceLock};
+
+use gateway_config::snapshot::{Code, Snapshot, Table};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+/// From a loopback's millisecond to a slow report.
+const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+/// The first digit of a status; 0: no answer was written.
+const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+/// The label of requests that no route took.
+const NO_ROUTE: &str = "-";
+
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    durations: HistogramVec,
+    refusals: Vec<IntCounter>,
+    connect_failures: IntCounter,
+    retries: IntCounter,
+    fallbacks: IntCounter,
+    pub(crate) unrouted: Arc<Series>,
+    pub(crate) requests_in_flight: IntGauge,
+    pub(crate) connections: IntGauge,
+    pub(crate) generation: IntGauge,
+    pub(crate) snapshot_bytes: IntGauge,
+    pub(crate) applied_at: IntGauge,
+    reloads: IntCounterVec,
+    degraded: IntGaugeVec,
+}
+
+/// The series of one route. Each is made when it first counts: most of ten thousand routes are quiet, and what was never
+/// counted need be neither kept nor scraped.
+#[derive(Debug)]
+pub(crate) struct Series {
+    route: Box<str>,
+    requests: IntCounterVec,
+    durations: HistogramVec,
+    by_class: [OnceLock<IntCounter>; 6],
+    duration: OnceLock<Histogram>,
+}
+
+impl Series {
+    fn new(requests: &IntCounterVec, durations: &HistogramVec, route: &str) -> Self {
+        Self {
+            route: route.into(),
+            requests: requests.clone(),
+            durations: durations.clone(),
+            by_class: Default::default(),
+            duration: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn observe(&self, status: u16, seconds: f64) {
+        let class = usize::from(status / 100);
+        if let (Some(counter), Some(label)) = (self.by_class.get(class), CLASSES.get(class)) {
+            counter.get_or_init(|| self.requests.with_label_values(&[&*self.route, label])).inc();
+        }
+        self.duration.get_or_init(|| self.durations.with_label_values(&[&*self.route])).observe(seconds);
+    }
+}
+
+/// How a load of the configuration ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Reload {
+    /// As a change.
+    Change,
+    /// As a whole.
+    Full,
+    /// It did not compile or could not be read; the last good one serves on.
+    Refused,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str| -> Result<IntCounter, prometheus::Error> {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok(counter)
+        };
+        let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        let counters = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+            let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counters.clone()))?;
+            Ok(counters)
+        };
+        let requests =
+            counters("gatehouse_requests_total", "Requests by route and class of status.", &["route", "status"])?;
+        let durations = HistogramVec::new(
+            HistogramOpts::new("gatehouse_request_duration_seconds", "From a request's head to the end of its answer.")
+                .buckets(BUCKETS.to_vec()),
+            &["route"],
+        )?;
+        registry.register(Box::new(durations.clone()))?;
+        let refusals =
+            counters("gatehouse_refusals_total", "Answers that the gateway made itself, by code.", &["code"])?;
+        let degraded =
+            IntGaugeVec::new(Opts::new("gatehouse_degraded", "1 for each reason why not all is well."), &["reason"])?;
+        registry.register(Box::new(degraded.clone()))?;
+        let build = IntGaugeVec::new(Opts::new("gatehouse_build_info", "Which program this is."), &["version"])?;
+        registry.register(Box::new(build.clone()))?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Ok(Self {
+            unrouted: Arc::new(Series::new(&requests, &durations, NO_ROUTE)),
+            refusals: Code::ALL.iter().map(|code| refusals.with_label_values(&[code.as_str()])).collect(),
+            connect_failures: counter(
+                "gatehouse_upstream_connect_failures_total",
+                "Connections to backends that failed.",
+            )?,
+            retries: counter("gatehouse_upstream_retries_total", "Attempts after a request's first.")?,
+            fallbacks: counter("gatehouse_upstream_fallbacks_total", "Requests sent to a fallbackUrl.")?,
+            requests_in_flight: gauge("gatehouse_requests_in_flight", "Requests being handled.")?,
+            connections: gauge("gatehouse_connections", "Open client connections.")?,
+            generation: gauge("gatehouse_config_generation", "The generation that is served.")?,
+            snapshot_bytes: gauge("gatehouse_config_snapshot_bytes", "Size of the snapshot on disk.")?,
+            applied_at: gauge("gatehouse_config_applied_timestamp_seconds", "When the served generation was applied.")?,
+            reloads: counters("gatehouse_config_reloads_total", "Loads of the configuration by result.", &["result"])?,
+            degraded,
+            requests,
+            durations,
+            registry,
+        })
+    }
+
+    pub(crate) fn refused(&self, code: Code) {
+        // `Code::ALL` is in the order of declaration; a test holds it to that.
+        if let Some(counter) = self.refusals.get(code as usize) {
+            counter.inc();
+        }
+    }
+
+    pub(crate) fn connect_failed(&self) {
+        self.connect_failures.inc();
+    }
+
+    pub(crate) fn attempts(&self, made: usize, used_fallback: bool) {
+        if made > 1 {
+            self.retries.inc_by(made as u64 - 1);
+        }
+        if used_fallback {
+            self.fallbacks.inc();
+        }
+    }
+
+    pub(crate) fn reloaded(&self, how: Reload) {
+        let result = match how {
+            Reload::Change => "change",
+            Reload::Full => "full",
+            Reload::Refused => "refused",
+        };
+        self.reloads.with_label_values(&[result]).inc();
+    }
+
+    pub(crate) fn set_degraded(&self, reason: &str, is_so: bool) {
+        self.degraded.with_label_values(&[reason]).set(i64::from(is_so));
+    }
+
+    pub(crate) fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string can't fail, and a metric that can't be encoded would be missing, not fatal.
+        let _ = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text);
+        text
+    }
+}
+
+/// The series of a snapshot's routes, by name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RouteSeries(Table<Arc<Series>>);
+
+impl RouteSeries {
+    pub(crate) fn for_snapshot(snapshot: &Snapshot, before: &Self, metrics: &Metrics) -> Self {
+        let mut all = Self::default();
+        for route in snapshot.routes() {
+            let name = &route.source.name;
+            let series = before.0.get(name).cloned();
+            let series = series.unwrap_or_else(|| Arc::new(series_of(metrics, name)));
+            all.0.insert(name, series);
+        }
+        for (name, _) in before.0.iter().filter(|(name, _)| all.0.get(name).is_none()) {
+            forget(metrics, name);
+        }
+        all
+    }
+
+    /// These with one route added or taken out.
+    pub(crate) fn with_route(&self, name: &str, exists: bool, metrics: &Metrics) -> Self {
+        let mut all = self.clone();
+        match (exists, self.0.get(name).is_some()) {
+            (true, false) => drop(all.0.insert(name, Arc::new(series_of(metrics, name)))),
+            (false, true) => {
+                all.0.remove(name);
+                forget(metrics, name);
+            }
+            _ => {}
+        }
+        all
+    }
+
+    pub(crate) fn get(&self, route: &str) -> Option<&Arc<Series>> {
+        self.0.get(route)
+    }
+}
+
+fn series_of(metrics: &Metrics, route: &str) -> Series {
+    Series::new(&metrics.requests, &metrics.durations, route)
+}
+
+/// A route that is gone must not be scraped for ever.
+fn forget(metrics: &Metrics, route: &str) {
+    for class in CLASSES {
+        let _ = metrics.requests.remove_label_values(&[route, class]);
+    }
+    let _ = metrics.durations.remove_label_values(&[route]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_counts_under_its_own_name() {
+        for (at, code) in Code::ALL.iter().enumerate() {
+            assert_eq!(*code as usize, at, "{code}");
+        }
+        let metrics = Metrics::new().unwrap();
+        metrics.refused(Code::UpstreamTimeout);
+        assert!(metrics.encode().contains("gatehouse_refusals_total{code=\"upstream_timeout\"} 1"));
+    }
+
+    #[test]
+    fn a_route_that_is_gone_is_not_scraped() {
+        let metrics = Metrics::new().unwrap();
+        let series = RouteSeries::default().with_route("gone", true, &metrics);
+        series.get("gone").unwrap().observe(200, 0.1);
+        assert!(metrics.encode().contains("route=\"gone\""));
+        let _ = series.with_route("gone", false, &metrics);
+        assert!(!metrics.encode().contains("route=\"gone\""));
+    }
+}

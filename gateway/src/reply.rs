@@ -1,0 +1,177 @@
+//! Every answer that the gateway makes itself.
+
+use bytes::Bytes;
+use gateway_config::clock::{Clock, SystemClock};
+use gateway_config::model::Respond;
+use gateway_config::snapshot::{Code, Refusal, Snapshot};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use pingora::Result;
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+use serde::Serialize;
+
+use crate::request::RequestId;
+
+const X_GATEWAY_CODE: HeaderName = HeaderName::from_static("x-gateway-code");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The body of a refusal.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<'a> {
+    status_code: u16,
+    error: &'a str,
+    code: &'a str,
+    message: &'a str,
+    timestamp: String,
+    path: &'a str,
+    request_id: &'a str,
+}
+
+/// The same by RFC 9457, for clients that ask for it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Problem<'a> {
+    r#type: &'a str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    instance: &'a str,
+    code: &'a str,
+    timestamp: String,
+    request_id: &'a str,
+}
+
+/// Says no.
+pub(crate) async fn refuse(
+    session: &mut Session,
+    refusal: &Refusal,
+    snapshot: Option<&Snapshot>,
+    id: &RequestId,
+) -> Result<()> {
+    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let reason = status.canonical_reason().unwrap_or("Error");
+    let message = refusal.message.as_deref().unwrap_or_else(|| refusal.code.message());
+    let head = session.req_header();
+    let path = String::from_utf8_lossy(head.raw_path());
+    let path = path.split('?').next().unwrap_or_default();
+    let timestamp = SystemClock.now().to_string();
+    let wants_problem = head.headers.get_all(header::ACCEPT).iter().any(asks_for_problem);
+    let (content_type, body) = if wants_problem {
+        let problem = Problem {
+            r#type: "about:blank",
+            title: reason,
+            status: refusal.status,
+            detail: message,
+            instance: path,
+            code: refusal.code.as_str(),
+            timestamp,
+            request_id: id.as_str(),
+        };
+        ("application/problem+json", serde_json::to_vec(&problem))
+    } else {
+        let body = Body {
+            status_code: refusal.status,
+            error: reason,
+            code: refusal.code.as_str(),
+            message,
+            timestamp,
+            path,
+            request_id: id.as_str(),
+        };
+        ("application/json", serde_json::to_vec(&body))
+    };
+    let mut answer = begin(status, content_type, snapshot, id)?;
+    answer.insert_header(X_GATEWAY_CODE, HeaderValue::from_static(refusal.code.as_str()))?;
+    answer.insert_header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))?;
+    if let Some(allow) = refusal.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
+        answer.insert_header(header::ALLOW, allow)?;
+    }
+    if let Some(seconds) = refusal.retry_after_seconds {
+        answer.insert_header(header::RETRY_AFTER, HeaderValue::from(seconds))?;
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        answer.insert_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer, ApiKey"))?;
+    }
+    // Serialising strings can't fail; an empty body would still carry the code in its header.
+    write(session, answer, Bytes::from(body.unwrap_or_default())).await
+}
+
+/// Answers what stands in the configuration.
+pub(crate) async fn respond(
+    session: &mut Session,
+    respond: &Respond,
+    snapshot: &Snapshot,
+    id: &RequestId,
+) -> Result<()> {
+    let status = StatusCode::from_u16(respond.status_code).unwrap_or(StatusCode::OK);
+    let answer = begin(status, &respond.content_type, Some(snapshot), id)?;
+    write(session, answer, Bytes::copy_from_slice(respond.body.as_bytes())).await
+}
+
+pub(crate) async fn redirect(
+    session: &mut Session,
+    location: &str,
+    status: u16,
+    snapshot: &Snapshot,
+    id: &RequestId,
+) -> Result<()> {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FOUND);
+    let mut answer = begin(status, "text/plain; charset=utf-8", Some(snapshot), id)?;
+    let query = session.req_header().uri.query();
+    let location = match query {
+        Some(query) if !location.contains('?') => format!("{location}?{query}"),
+        _ => location.to_owned(),
+    };
+    if let Ok(location) = HeaderValue::from_str(&location) {
+        answer.insert_header(header::LOCATION, location)?;
+    }
+    write(session, answer, Bytes::new()).await
+}
+
+/// Says no in place of a backend that failed. Nothing is written when the backend's answer had already begun.
+pub(crate) async fn fail(session: &mut Session, code: Code, snapshot: Option<&Snapshot>, id: &RequestId) {
+    if session.response_written().is_some() {
+        return;
+    }
+    // What is left of a request's body would be read as the next request.
+    session.set_keepalive(None);
+    if let Err(error) = refuse(session, &Refusal::new(code), snapshot, id).await {
+        tracing::debug!(%error, "could not answer a client that is gone");
+    }
+}
+
+fn begin(
+    status: StatusCode,
+    content_type: &str,
+    snapshot: Option<&Snapshot>,
+    id: &RequestId,
+) -> Result<Box<ResponseHeader>> {
+    let mut answer = ResponseHeader::build_no_case(status, Some(10))?;
+    answer.insert_header(header::CONTENT_TYPE, content_type.to_owned())?;
+    if !id.as_str().is_empty() {
+        answer.insert_header(X_REQUEST_ID, id.as_str().to_owned())?;
+    }
+    for (name, value) in snapshot.iter().flat_map(|snapshot| &snapshot.defaults().security_headers) {
+        answer.insert_header(name.clone(), value.clone())?;
+    }
+    Ok(Box::new(answer))
+}
+
+async fn write(session: &mut Session, mut answer: Box<ResponseHeader>, body: Bytes) -> Result<()> {
+    let has_body = !matches!(answer.status.as_u16(), 204 | 304);
+    if has_body {
+        answer.insert_header(header::CONTENT_LENGTH, body.len())?;
+    }
+    let is_head = session.req_header().method == http::Method::HEAD;
+    let ends = is_head || body.is_empty() || !has_body;
+    session.write_response_header(answer, ends).await?;
+    if !ends {
+        session.write_response_body(Some(body), true).await?;
+    }
+    Ok(())
+}
+
+fn asks_for_problem(accept: &HeaderValue) -> bool {
+    accept.to_str().is_ok_and(|accept| accept.contains("application/problem+json"))
+}

@@ -1,0 +1,216 @@
+//! From settings to a running gateway: sockets, runtimes, tasks, and the way out.
+//!
+//! Pingora's own `Server` is not used: its stop sleeps a fixed time instead of leaving when idle, and it can't tell which port
+//! it was given. Its services run as well on runtimes of ours.
+
+use std::net::SocketAddr;
+use std::os::fd::IntoRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use gateway_config::clock::{Clock, SystemClock};
+use gateway_config::store;
+use pingora::listeners::tls::TlsSettings;
+use pingora::proxy::http_proxy;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{Fds, ListenFds};
+use pingora::services::listening::Service;
+use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
+use tokio::net::TcpSocket;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::drain::{Counted, Load};
+use crate::live::Current;
+use crate::observe::metrics::Metrics;
+use crate::ops::Ops;
+use crate::proxy::Gateway;
+use crate::settings::ServeSettings;
+use crate::sync::{self, DiskSnapshot, NodeIdentity, Status, Sync};
+use crate::tls::NoCertificates;
+use crate::upstream::{self, Endpoints};
+
+/// The kernel cuts it to its own limit.
+const BACKLOG: u32 = 4096;
+/// Attempts of one request; the real bound is in `upstream::Attempt`.
+const MAX_ATTEMPTS: usize = 20;
+/// What is left to be told to the fleet after the last request.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+pub(crate) fn serve(settings: &ServeSettings) -> anyhow::Result<()> {
+    let control = runtime("control", 2)?;
+    let threads = match settings.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        given => given,
+    };
+    let proxy = runtime("proxy", threads)?;
+    let outcome = control.block_on(run(settings, threads, &proxy));
+    proxy.shutdown_background();
+    control.shutdown_timeout(Duration::from_millis(100));
+    outcome
+}
+
+fn runtime(name: &str, threads: usize) -> anyhow::Result<Runtime> {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(threads).thread_name(name).enable_all().build().context("could not start threads")
+}
+
+async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyhow::Result<()> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let sockets = Sockets::bind(settings)?;
+    let dir = &settings.common.data_dir;
+    let node = NodeIdentity::take(dir).with_context(|| format!("could not use data directory {}", dir.display()))?;
+    let store = store::open(&settings.common.database_url).await?;
+    let metrics = Arc::new(Metrics::new()?);
+    let status = Arc::new(Status::new(metrics.clone(), clock.clone()));
+    let current = Arc::new(Current::default());
+    let load = Arc::new(Load::new(Duration::from_secs(settings.drain_timeout_seconds)));
+    let endpoints = Arc::new(Endpoints::default());
+    let disk = DiskSnapshot::in_dir(dir);
+    let stop = CancellationToken::new();
+
+    tracing::info!("{}", sockets.announcement());
+    let me = (node.id, sockets.traffic.address.to_string());
+    let (listeners, ops_listener) = (watch::channel(false), watch::channel(false));
+    let ops = Ops {
+        node: node.id,
+        current: current.clone(),
+        load: load.clone(),
+        metrics: metrics.clone(),
+        status: status.clone(),
+        clock: clock.clone(),
+    };
+    let (ops_fds, ops_address) = sockets.ops.into_fds();
+    tokio::spawn(start(Service::new("ops".to_owned(), ops), vec![(ops_address, None)], ops_fds, ops_listener.1));
+
+    let sync = Sync {
+        store: store.clone(),
+        current: current.clone(),
+        endpoints: endpoints.clone(),
+        metrics: metrics.clone(),
+        status: status.clone(),
+        clock: clock.clone(),
+        disk: disk.clone(),
+        reconcile_every: Duration::from_secs(settings.reconcile_seconds.max(1)),
+    };
+    tokio::spawn(sync.run(stop.clone()));
+    tokio::spawn(upstream::refresh_forever(endpoints));
+    tokio::spawn(sync::keep_on_disk(disk, current.clone(), status.clone(), metrics.clone(), stop.clone()));
+    let reporter = tokio::spawn(sync::report(store, current.clone(), status, clock, me, stop.clone()));
+
+    let gateway = Gateway { current, load: load.clone(), metrics, keepalive_seconds: settings.keepalive_seconds };
+    let app = Counted::new(http_proxy(&Arc::new(pingora_conf(settings, threads)), gateway), load.clone());
+    let mut fds = Fds::new();
+    let traffic = sockets.traffic.add_to(&mut fds);
+    let tls = sockets.tls.add_to(&mut fds);
+    let service = Service::new("traffic".to_owned(), app);
+    let tls_settings = NoCertificates::settings()?;
+    let serving = proxy.spawn(start(service, vec![(traffic, None), (tls, Some(tls_settings))], fds, listeners.1));
+
+    stop_signal().await?;
+    tracing::info!("stopping: finishing what is in flight");
+    load.start_draining();
+    tokio::time::sleep(Duration::from_millis(settings.drain_delay_ms)).await;
+    let _ = listeners.0.send(true);
+    // Ends when the last request is over; see `drain`.
+    let _ = serving.await;
+    stop.cancel();
+    let _ = tokio::time::timeout(FAREWELL, reporter).await;
+    drop(ops_listener.0);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn start<A>(
+    mut service: Service<A>,
+    endpoints: Vec<(String, Option<TlsSettings>)>,
+    fds: Fds,
+    stop: watch::Receiver<bool>,
+) where
+    A: pingora::apps::ServerApp + Send + std::marker::Sync + 'static,
+{
+    for (address, tls) in endpoints {
+        match tls {
+            Some(tls) => service.add_tls_with_settings(&address, None, tls),
+            None => service.add_tcp(&address),
+        }
+    }
+    let fds: ListenFds = Arc::new(parking_lot::Mutex::new(fds));
+    let (ready, _) = watch::channel(false);
+    ServiceWithDependents::start_service(&mut service, Some(fds), stop, 1, ServiceReadyNotifier::new(ready)).await;
+}
+
+fn pingora_conf(settings: &ServeSettings, threads: usize) -> ServerConf {
+    ServerConf {
+        threads,
+        upstream_keepalive_pool_size: settings.upstream_pool,
+        max_retries: MAX_ATTEMPTS,
+        ..ServerConf::default()
+    }
+}
+
+async fn stop_signal() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("could not wait for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("could not wait for signals")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// A listening socket and the address that it really has.
+struct Socket {
+    address: SocketAddr,
+    listener: std::net::TcpListener,
+}
+
+struct Sockets {
+    traffic: Socket,
+    tls: Socket,
+    ops: Socket,
+}
+
+impl Sockets {
+    /// Binds everything before anything runs: a port that is taken is told at once and by name.
+    fn bind(settings: &ServeSettings) -> anyhow::Result<Self> {
+        Ok(Self {
+            traffic: Socket::bind(settings.listen, "--listen")?,
+            tls: Socket::bind(settings.listen_tls, "--listen-tls")?,
+            ops: Socket::bind(settings.ops_listen, "--ops-listen")?,
+        })
+    }
+
+    fn announcement(&self) -> String {
+        format!("listening traffic={} tls={} ops={}", self.traffic.address, self.tls.address, self.ops.address)
+    }
+}
+
+impl Socket {
+    fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<Self> {
+        let bind = || -> std::io::Result<Self> {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            let listener = socket.listen(BACKLOG)?.into_std()?;
+            Ok(Self { address: listener.local_addr()?, listener })
+        };
+        bind().with_context(|| format!("could not listen on {address} ({flag})"))
+    }
+
+    /// Hands the socket over under the address that the service will ask for.
+    fn add_to(self, fds: &mut Fds) -> String {
+        let address = self.address.to_string();
+        fds.add(address.clone(), self.listener.into_raw_fd());
+        address
+    }
+
+    fn into_fds(self) -> (Fds, String) {
+        let mut fds = Fds::new();
+        let address = self.add_to(&mut fds);
+        (fds, address)
+    }
+}

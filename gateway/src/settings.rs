@@ -1,0 +1,75 @@
+//! The settings of the data plane.
+
+use std::net::SocketAddr;
+
+use clap::{Args, Parser, Subcommand};
+use gateway_config::settings::CommonSettings;
+
+#[derive(Parser, Debug)]
+#[command(name = "gateway", version, about = "Gatehouse's data plane: an API gateway whose configuration is data")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Serve traffic
+    Serve(ServeSettings),
+    /// Validate the settings and reach every dependency
+    Check(ServeSettings),
+    /// Everything on this machine for a first look: gateway, admin API, demo backends, demo configuration
+    Quickstart(QuickstartSettings),
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ServeSettings {
+    #[command(flatten)]
+    pub(crate) common: CommonSettings,
+    /// Where traffic is taken
+    #[arg(long, env = "GATEWAY_LISTEN", default_value = "0.0.0.0:4200")]
+    pub(crate) listen: SocketAddr,
+    /// Where TLS traffic is taken
+    #[arg(long, env = "GATEWAY_LISTEN_TLS", default_value = "0.0.0.0:4243")]
+    pub(crate) listen_tls: SocketAddr,
+    /// Where health, metrics and status are answered
+    #[arg(long, env = "GATEWAY_OPS_LISTEN", default_value = "127.0.0.1:4202")]
+    pub(crate) ops_listen: SocketAddr,
+    /// Threads that handle traffic; 0: one for each core
+    #[arg(long, env = "GATEWAY_THREADS", default_value_t = 0)]
+    pub(crate) threads: usize,
+    /// Idle connections to backends kept for reuse, for each thread
+    #[arg(long, env = "GATEWAY_UPSTREAM_POOL", default_value_t = 512)]
+    pub(crate) upstream_pool: usize,
+    /// How long an idle client connection is kept
+    #[arg(long, env = "GATEWAY_KEEPALIVE_SECONDS", default_value_t = 75)]
+    pub(crate) keepalive_seconds: u64,
+    /// After a stop signal: how long new connections are still taken, for load balancers to notice
+    #[arg(long, env = "GATEWAY_DRAIN_DELAY_MS", default_value_t = 0)]
+    pub(crate) drain_delay_ms: u64,
+    /// After a stop signal: how long requests in flight may take at the most
+    #[arg(long, env = "GATEWAY_DRAIN_TIMEOUT_SECONDS", default_value_t = 30)]
+    pub(crate) drain_timeout_seconds: u64,
+    /// How often everything is read again to find rows that were edited by hand
+    #[arg(long, env = "GATEWAY_RECONCILE_SECONDS", default_value_t = 60)]
+    pub(crate) reconcile_seconds: u64,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct QuickstartSettings {
+    /// Where the demo keeps its database and secrets
+    #[arg(long, env = "DATA_DIR", default_value = "data")]
+    pub(crate) data_dir: std::path::PathBuf,
+    /// Where traffic is taken
+    #[arg(long, env = "GATEWAY_LISTEN", default_value = "127.0.0.1:4200")]
+    pub(crate) listen: SocketAddr,
+    /// Where TLS traffic is taken
+    #[arg(long, env = "GATEWAY_LISTEN_TLS", default_value = "127.0.0.1:4243")]
+    pub(crate) listen_tls: SocketAddr,
+    /// Where health, metrics and status are answered
+    #[arg(long, env = "GATEWAY_OPS_LISTEN", default_value = "127.0.0.1:4202")]
+    pub(crate) ops_listen: SocketAddr,
+    /// Where the admin API listens
+    #[arg(long, env = "ADMIN_LISTEN", default_value = "127.0.0.1:4201")]
+    pub(crate) admin_listen: SocketAddr,
+}

@@ -1,0 +1,12 @@
+//! Backends as they run: clusters of endpoints, their addresses, whose turn it is. All of it outlives a change of the
+//! configuration that does not touch it.
+
+mod attempt;
+mod cluster;
+mod endpoint;
+mod resolve;
+
+pub(crate) use attempt::Attempt;
+pub(crate) use cluster::Clusters;
+pub(crate) use endpoint::Endpoints;
+pub(crate) use resolve::{refresh_forever, resolve_new};
