@@ -20,6 +20,11 @@ pub fn parse(text: &str) -> Result<Value, DocumentError> {
     serde_saphyr::from_str(text).map_err(|error| DocumentError::Syntax(error.to_string()))
 }
 
+/// Writes YAML.
+pub fn to_yaml(document: &Value) -> Result<String, DocumentError> {
+    serde_saphyr::to_string(document).map_err(|error| DocumentError::Syntax(error.to_string()))
+}
+
 /// What applying the document proposes: everything in it is put.
 pub fn proposals(document: &Value) -> Result<Vec<Proposal>, DocumentError> {
     let shape = |path: &str, message: &str| DocumentError::Shape(vec![Problem::new(path, message)]);
@@ -84,6 +89,12 @@ mod tests {
         let json = r#"{"services": [{"serviceName": "auth", "defaultUrl": "http://127.0.0.1:7200"}]}"#;
         let (yaml, json) = (parse(yaml).unwrap(), parse(json).unwrap());
         assert_eq!(proposals(&yaml).unwrap(), proposals(&json).unwrap());
+    }
+
+    #[test]
+    fn a_document_written_as_yaml_reads_back() {
+        let document = parse(r#"{"services": [{"serviceName": "auth", "description": "yes: \"no\"\n# x"}]}"#).unwrap();
+        assert_eq!(parse(&to_yaml(&document).unwrap()).unwrap(), document);
     }
 
     #[test]
