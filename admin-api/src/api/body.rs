@@ -1,0 +1,83 @@
+//! Bodies: JSON, and YAML where whole documents are taken.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use gateway_config::document;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use serde_json::Value;
+
+use crate::error::Failure;
+use crate::state::AppState;
+
+const JSON: &str = "application/json";
+const MERGE_PATCH: &str = "application/merge-patch+json";
+const YAML: [&str; 4] = ["application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"];
+
+/// An `application/json` body.
+#[derive(Debug)]
+pub(crate) struct JsonBody(pub(crate) Value);
+
+/// A merge patch (RFC 7396); plain JSON is taken for one.
+#[derive(Debug)]
+pub(crate) struct PatchBody(pub(crate) Value);
+
+/// A document, JSON or YAML.
+#[derive(Debug)]
+pub(crate) struct DocumentBody(pub(crate) Value);
+
+impl FromRequest<AppState> for JsonBody {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, Failure> {
+        accept(request.headers(), &[JSON])?;
+        json(&bytes(request, state).await?).map(Self)
+    }
+}
+
+impl FromRequest<AppState> for PatchBody {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, Failure> {
+        accept(request.headers(), &[MERGE_PATCH, JSON])?;
+        json(&bytes(request, state).await?).map(Self)
+    }
+}
+
+impl FromRequest<AppState> for DocumentBody {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, Failure> {
+        let [yaml, others @ ..] = YAML;
+        let mut accepted = vec![JSON, yaml];
+        accepted.extend(others);
+        let given = accept(request.headers(), &accepted)?;
+        let bytes = bytes(request, state).await?;
+        if given == JSON {
+            return json(&bytes).map(Self);
+        }
+        let text = std::str::from_utf8(&bytes).map_err(|_| Failure::bad_request("the body is not UTF-8"))?;
+        document::parse(text).map(Self).map_err(|error| Failure::bad_request(error.to_string()))
+    }
+}
+
+/// The media type of the body; a missing one is the first that is accepted.
+fn accept<'a>(headers: &HeaderMap, accepted: &[&'a str]) -> Result<&'a str, Failure> {
+    let refused = || Failure::unsupported_media_type(accepted);
+    let Some(given) = headers.get(CONTENT_TYPE) else { return accepted.first().copied().ok_or_else(refused) };
+    let given = given.to_str().map_err(|_| refused())?;
+    let essence = given.split(';').next().unwrap_or_default().trim();
+    accepted.iter().find(|it| it.eq_ignore_ascii_case(essence)).copied().ok_or_else(refused)
+}
+
+async fn bytes(request: Request, state: &AppState) -> Result<Bytes, Failure> {
+    Ok(Bytes::from_request(request, state).await?)
+}
+
+fn json(bytes: &[u8]) -> Result<Value, Failure> {
+    if bytes.is_empty() {
+        return Err(Failure::bad_request("the body is empty; JSON is expected"));
+    }
+    // serde_json names the place and what it expected, and repeats nothing of the body.
+    serde_json::from_slice(bytes).map_err(|error| Failure::bad_request(format!("the body is not JSON: {error}")))
+}

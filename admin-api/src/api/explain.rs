@@ -1,0 +1,263 @@
+//! `POST /admin/explain`: what the gateway would do with a request, and why. It asks the very calls that the gateway asks.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use axum::extract::State;
+use gateway_config::change::Proposal;
+use gateway_config::snapshot::{
+    BodyFacts, Caller, Cluster, Code, Decision, Outcome, RequestFacts, Snapshot, TrailStep, decide, host_of,
+    match_request, path,
+};
+use http::header::{AUTHORIZATION, HOST, HeaderName};
+use http::{HeaderMap, HeaderValue, Method};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::body::JsonBody;
+use super::config::changes_in;
+use super::query::NoQuery;
+use crate::auth::Viewer;
+use crate::error::Failure;
+use crate::state::AppState;
+
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// A request as a client would send it. All but method and path are optional.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Question {
+    #[schema(example = "GET")]
+    method: String,
+    #[schema(example = "/api/v1/auth/login?next=/")]
+    path: String,
+    /// Absent: a request without a Host.
+    #[schema(example = "shop.example.com")]
+    host: Option<String>,
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, String>)]
+    headers: BTreeMap<String, String>,
+    /// The client's; absent: 127.0.0.1.
+    #[schema(value_type = Option<String>)]
+    address: Option<IpAddr>,
+    /// Not supported yet.
+    application: Option<String>,
+    /// Not supported yet.
+    subject: Option<String>,
+    /// Not supported yet.
+    roles: Option<Vec<String>>,
+    /// Not supported yet.
+    generation: Option<u64>,
+    /// Decide as if these had been made.
+    #[schema(value_type = Option<Vec<Proposal>>)]
+    changes: Option<Value>,
+}
+
+/// What would follow.
+#[derive(Debug, Default, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Explained {
+    outcome: Word,
+    /// Of the gateway's own answer; null where a backend answers.
+    status_code: Option<u16>,
+    /// Of a refusal.
+    #[schema(example = "route_not_found")]
+    code: Option<String>,
+    route: Option<String>,
+    service: Option<String>,
+    version: Option<String>,
+    /// The URL of the backend; several, separated by a comma and a blank, where instances share the load.
+    upstream: Option<String>,
+    queue: Option<String>,
+    trail: Vec<TrailStep>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = ExplainedOutcome)]
+enum Word {
+    Forward,
+    Publish,
+    Answer,
+    #[default]
+    Refuse,
+}
+
+pub(crate) async fn explain(
+    _: Viewer,
+    State(state): State<AppState>,
+    _: NoQuery,
+    JsonBody(body): JsonBody,
+) -> Result<axum::Json<Explained>, Failure> {
+    let mut question = question(body)?;
+    let changes = question.changes.take();
+    let request = Request::of(&question)?;
+    let snapshot = snapshot(&state, changes).await?;
+    Ok(axum::Json(request.explained(&snapshot, &state)))
+}
+
+fn question(body: Value) -> Result<Question, Failure> {
+    let question: Question = serde_path_to_error::deserialize(body).map_err(|error| {
+        let path = error.path().to_string().replace('.', "/");
+        let message = error.into_inner().to_string();
+        let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+        let path = unknown.map_or(path, ToOwned::to_owned);
+        Failure::invalid_at(path.trim_matches('/'), message)
+    })?;
+    let later = [
+        ("application", question.application.is_some()),
+        ("subject", question.subject.is_some()),
+        ("roles", question.roles.is_some()),
+        ("generation", question.generation.is_some()),
+    ];
+    match later.into_iter().find(|(_, is_given)| *is_given) {
+        Some((field, _)) => Err(Failure::invalid_at(field, "can't be explained yet: leave it out")),
+        None => Ok(question),
+    }
+}
+
+/// The head, or what it would be.
+async fn snapshot(state: &AppState, changes: Option<Value>) -> Result<Arc<Snapshot>, Failure> {
+    let Some(changes) = changes else { return state.ask(state.changer.snapshot()).await };
+    let proposals = changes_in(changes)?;
+    let tried = async { state.changer.dry_run(&proposals).await.map_err(Failure::of_asked) };
+    Ok(state.ask(tried).await?.snapshot)
+}
+
+/// The question, as the gateway would receive it.
+struct Request<'q> {
+    method: Method,
+    path: &'q str,
+    query: Option<&'q str>,
+    headers: HeaderMap,
+    has_host: bool,
+    address: IpAddr,
+}
+
+impl<'q> Request<'q> {
+    fn of(question: &'q Question) -> Result<Self, Failure> {
+        let method = Method::from_str(&question.method)
+            .map_err(|_| Failure::invalid_at("method", "is not a method such as GET"))?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in &question.headers {
+            let place = || format!("headers/{name}");
+            let header = HeaderName::from_str(name);
+            let header = header.map_err(|_| Failure::invalid_at(place(), "is not the name of a header"))?;
+            let value = HeaderValue::from_str(value);
+            headers.append(header, value.map_err(|_| Failure::invalid_at(place(), "can't stand in a header"))?);
+        }
+        if let Some(host) = &question.host {
+            let value = HeaderValue::from_str(host).map_err(|_| Failure::invalid_at("host", "is not a host"))?;
+            headers.append(HOST, value);
+        }
+        let (path, query) = match question.path.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (question.path.as_str(), None),
+        };
+        let address = question.address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        Ok(Self { method, path, query, has_host: headers.contains_key(HOST), headers, address })
+    }
+
+    fn explained(&self, snapshot: &Snapshot, state: &AppState) -> Explained {
+        let mut buffer = String::new();
+        let host = match host_of(None, &self.headers, self.has_host, &mut buffer) {
+            Ok(host) => host,
+            Err(error) => return Explained::unreadable("host", &error.to_string()),
+        };
+        let path = match path::normalise(self.path.as_bytes()) {
+            Ok(path) => path,
+            Err(error) => return Explained::unreadable("path", &error.to_string()),
+        };
+        let facts = RequestFacts {
+            method: &self.method,
+            host,
+            path: &path,
+            query: self.query,
+            headers: &self.headers,
+            address: self.address,
+            now: state.clock.now(),
+            entropy: rand::random(),
+        };
+        let matched = match_request(snapshot, &facts);
+        let decision = decide(snapshot, &matched, &self.caller(), &BodyFacts::default());
+        Explained::of(&decision, &path, snapshot)
+    }
+
+    /// Nobody's credentials can be verified here, and what can't be verified is not good.
+    fn caller(&self) -> Caller {
+        let is_bearer =
+            |line: &HeaderValue| line.as_bytes().get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "));
+        let has_token = self.headers.get_all(AUTHORIZATION).iter().any(is_bearer);
+        if has_token || self.headers.contains_key(API_KEY) {
+            Caller::Rejected(Code::CredentialsInvalid)
+        } else {
+            Caller::Anonymous
+        }
+    }
+}
+
+impl Explained {
+    /// Refused before anything is matched.
+    fn unreadable(step: &str, why: &str) -> Self {
+        let code = Code::BadRequest;
+        let words = |step: &str, detail: &str| TrailStep {
+            step: step.to_owned(),
+            result: code.as_str().to_owned(),
+            detail: detail.to_owned(),
+        };
+        let trail = vec![words(step, why), words("refused", code.message())];
+        Self { status_code: Some(code.status()), code: Some(code.to_string()), trail, ..Self::default() }
+    }
+
+    fn of(decision: &Decision, path: &str, snapshot: &Snapshot) -> Self {
+        let mut explained = Self {
+            route: decision.route.as_ref().map(|route| route.source.name.clone()),
+            trail: decision.trail.iter().map(|step| step.in_words(snapshot)).collect(),
+            ..Self::default()
+        };
+        match &decision.outcome {
+            Outcome::Forward(forward) => {
+                explained.outcome = Word::Forward;
+                explained.service = Some(forward.service.source.service_name.clone());
+                explained.version = forward.version.as_deref().map(ToOwned::to_owned);
+                explained.upstream = Some(urls(&forward.cluster));
+                let path = forward.path.as_deref().unwrap_or(path);
+                explained.step("upstream", "chosen", format!("the backend is asked for {path}"));
+            }
+            Outcome::Publish(queue) => {
+                explained.outcome = Word::Publish;
+                explained.status_code = Some(202);
+                explained.queue = Some(queue.name.clone());
+            }
+            Outcome::Respond(respond) => {
+                explained.outcome = Word::Answer;
+                explained.status_code = Some(respond.status_code);
+            }
+            Outcome::Redirect { location, status } => {
+                explained.outcome = Word::Answer;
+                explained.status_code = Some(*status);
+                explained.step("redirect", "answered", format!("to {location}"));
+            }
+            Outcome::Refuse(refusal) => {
+                explained.status_code = Some(refusal.status);
+                explained.code = Some(refusal.code.to_string());
+            }
+        }
+        explained
+    }
+
+    fn step(&mut self, step: &str, result: &str, detail: String) {
+        self.trail.push(TrailStep { step: step.to_owned(), result: result.to_owned(), detail });
+    }
+}
+
+fn urls(cluster: &Cluster) -> String {
+    let url = |it: &gateway_config::snapshot::UpstreamInstance| {
+        let scheme = if it.url.tls { "https" } else { "http" };
+        format!("{scheme}://{}{}", it.url.authority, it.url.base_path)
+    };
+    cluster.instances.iter().map(url).collect::<Vec<_>>().join(", ")
+}

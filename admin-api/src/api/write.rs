@@ -1,0 +1,84 @@
+//! Writes: one door, one answer.
+
+use std::time::Instant;
+
+use axum::response::{IntoResponse, Response};
+use gateway_config::change::{Applied, Expect, Proposal};
+use http::header::{HeaderName, LOCATION};
+use http::{HeaderValue, StatusCode};
+use serde_json::{Value, json};
+
+use super::conditional;
+use super::query::Wait;
+use super::wait::wait;
+use crate::auth::Caller;
+use crate::error::Failure;
+use crate::state::AppState;
+
+const GENERATION: HeaderName = HeaderName::from_static("x-config-generation");
+const APPLIED: HeaderName = HeaderName::from_static("x-config-applied");
+const WARNINGS: HeaderName = HeaderName::from_static("x-config-warnings");
+
+/// What stands there now.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    pub(crate) value: Value,
+    pub(crate) tag: String,
+    /// Its address, where it was created.
+    pub(crate) created_at: Option<String>,
+}
+
+/// Makes the change.
+pub(crate) async fn write(state: &AppState, caller: &Caller, proposal: Proposal) -> Result<Applied, Failure> {
+    let started = Instant::now();
+    let proposals = [proposal];
+    let applied = state.ask(state.changer.write(&caller.actor, &proposals)).await?;
+    state.metrics.wrote(started.elapsed(), applied.generation);
+    Ok(applied)
+}
+
+/// Creates or replaces. Who said `If-None-Match: *` and finds something failed its own condition: 412 rather than 409.
+pub(crate) async fn put(state: &AppState, caller: &Caller, proposal: Proposal) -> Result<Applied, Failure> {
+    let is_conditional = proposal.expect == Expect::Absent;
+    let written = write(state, caller, proposal).await;
+    written.map_err(|failure| if is_conditional { failure.as_stale() } else { failure })
+}
+
+/// The answer to a write that was made, once its nodes are waited for. `standing` is `None` after a deletion.
+pub(crate) async fn answer(
+    state: &AppState,
+    applied: &Applied,
+    patience: Wait,
+    standing: Option<Standing>,
+) -> Response {
+    let spread = match patience.0 {
+        Some(at_most) => Some(wait(state, applied.generation, at_most).await),
+        None => None,
+    };
+    let mut response = match (&spread, &standing) {
+        (Some(spread), _) if !spread.is_done() => {
+            let body = json!({"generation": applied.generation, "waitingFor": spread.waiting_for});
+            (StatusCode::ACCEPTED, axum::Json(body)).into_response()
+        }
+        (_, None) => StatusCode::NO_CONTENT.into_response(),
+        (_, Some(standing)) => {
+            let status = if standing.created_at.is_some() { StatusCode::CREATED } else { StatusCode::OK };
+            (status, conditional::json(&standing.value)).into_response()
+        }
+    };
+    if let Some(standing) = &standing {
+        conditional::put_tag(&mut response, &standing.tag);
+        if let Some(location) = standing.created_at.as_deref().and_then(|it| HeaderValue::from_str(it).ok()) {
+            response.headers_mut().insert(LOCATION, location);
+        }
+    }
+    let headers = response.headers_mut();
+    headers.insert(GENERATION, HeaderValue::from(applied.generation));
+    headers.insert(WARNINGS, HeaderValue::from(applied.warnings.len()));
+    if let Some(spread) = spread
+        && let Ok(value) = HeaderValue::from_str(&format!("{}/{}", spread.applied, spread.live))
+    {
+        headers.insert(APPLIED, value);
+    }
+    response
+}

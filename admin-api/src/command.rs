@@ -1,0 +1,94 @@
+//! The command line: `admin-api serve | migrate | check | openapi`. Exit codes: 0 done, 1 could not be done, 2 wrong usage or
+//! settings.
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use gateway_config::settings::{LogFormat, SettingsError, load};
+use gateway_config::store;
+use tracing_subscriber::EnvFilter;
+
+use crate::settings::{AdminToken, Command, CommandLine, Settings};
+use crate::{check, openapi, server};
+
+const WRONG_SETTINGS: u8 = 2;
+
+/// Does what the arguments say; the first one is the program's name.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // Another provider in the tree would make the choice ambiguous, so it is made here; a second call in one process is moot.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let command = match load::<CommandLine>(args, "admin-api") {
+        Ok(given) => given.command,
+        Err(SettingsError::Usage(told)) => {
+            // Help and version come this way too, and are no failure. With the output closed there is nobody to tell.
+            let _ = told.print();
+            return ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(WRONG_SETTINGS));
+        }
+        Err(error) => {
+            eprintln!("admin-api: {error}");
+            return ExitCode::from(WRONG_SETTINGS);
+        }
+    };
+    match command {
+        Command::Serve(settings) => serve(settings),
+        Command::Migrate(settings) => outcome(in_runtime(&settings, migrate(&settings))),
+        Command::Check(settings) => outcome(in_runtime(&settings, check::check(&settings))),
+        Command::Openapi => {
+            println!("{}", openapi::document());
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn serve(settings: Settings) -> ExitCode {
+    match AdminToken::from_environment() {
+        Ok(token) => outcome(in_runtime(&settings.clone(), server::serve(settings, token))),
+        Err(error) => {
+            eprintln!("admin-api: {error}");
+            ExitCode::from(WRONG_SETTINGS)
+        }
+    }
+}
+
+async fn migrate(settings: &Settings) -> Result<()> {
+    let store = store::open(&settings.common.database_url).await?;
+    store.migrate().await?;
+    println!("the database's tables are up to date");
+    Ok(())
+}
+
+fn in_runtime(settings: &Settings, task: impl Future<Output = Result<()>>) -> Result<()> {
+    start_log(settings.common.log_format);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.context("could not start the async runtime")?;
+    let done = runtime.block_on(task);
+    // A thread that waits for a dead disk must not hold up the end.
+    runtime.shutdown_background();
+    done
+}
+
+fn outcome(done: Result<()>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(cause) => {
+            eprintln!("admin-api: {cause:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `RUST_LOG` says how much is logged. A second log in one process is refused by the first, which goes on.
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    let _ = match format {
+        LogFormat::Pretty => log.with_target(false).try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    };
+}
