@@ -1,0 +1,37 @@
+//! One HTTP/1.1 request on a connection of its own, for everything that is not measured.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> anyhow::Result<Value> {
+        serde_json::from_str(&self.body).with_context(|| format!("not JSON: {}", self.body))
+    }
+}
+
+/// Sends `body` as JSON, with `token` as the bearer where there is one.
+pub fn send(to: SocketAddr, method: &str, target: &str, token: Option<&str>, body: &str) -> anyhow::Result<Answer> {
+    let mut stream = TcpStream::connect(to).with_context(|| format!("could not connect to {to}"))?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    let token = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
+    let content = format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len());
+    let head = format!("{method} {target} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\n{token}{content}\r\n");
+    stream.write_all(&[head.as_bytes(), body.as_bytes()].concat())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).with_context(|| format!("no answer to {method} {target}"))?;
+    let answer = String::from_utf8_lossy(&answer);
+    let Some((head, body)) = answer.split_once("\r\n\r\n") else { bail!("{method} {target}: no whole answer") };
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("the answer has no status")?;
+    Ok(Answer { status, head: head.to_owned(), body: body.to_owned() })
+}

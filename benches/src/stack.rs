@@ -1,0 +1,115 @@
+//! Gatehouse as it is run: the release binaries of both planes over one database, in a folder that goes with them.
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use gateway_config::change::{Changer, Proposal};
+use gateway_config::clock::SystemClock;
+use gateway_config::model::Kind;
+use gateway_config::store::{self, Store};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::process::{Process, beside};
+use crate::{fleet, http};
+
+const TOKEN: &str = "benches-token-benches-token-benches-token";
+
+/// Proposals in one transaction; a write of ten thousand would hold the head's lock for long.
+const BATCH: usize = 1000;
+
+#[derive(Debug)]
+pub struct Stack {
+    pub gateway: Process,
+    pub traffic: SocketAddr,
+    ops: SocketAddr,
+    admin_process: Process,
+    admin: SocketAddr,
+    // Declared last: the processes end before their folder goes.
+    _folder: TempDir,
+}
+
+impl Stack {
+    /// Over SQLite, or over the database at `url`, with `routes` routes and `services` services in front of `origin`, written
+    /// before the gateway starts.
+    pub fn start(url: Option<&str>, origin: SocketAddr, routes: usize, services: usize) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let url = url.map_or_else(|| format!("sqlite://{}", folder.path().join("gateway.db").display()), str::to_owned);
+        let command = |program: &str| -> anyhow::Result<Command> {
+            let mut command = Command::new(beside(program)?);
+            command.arg("serve").arg("--listen").arg("127.0.0.1:0");
+            command.env_remove("RUST_LOG").env("DATABASE_URL", &url).env("DATA_DIR", folder.path().join(program));
+            command.env("LOG_FORMAT", "json").env("ADMIN_TOKEN", TOKEN);
+            // On Postgres it must be given.
+            command.env("GATEWAY_MASTER_KEY", "benches-master-key-benches-master-key");
+            Ok(command)
+        };
+        let mut admin_process = Process::start("admin-api", command("admin-api")?, folder.path())?;
+        let admin = admin_process.wait_listening("admin")?;
+        write(&url, origin, routes, services)?;
+        let mut gateway = command("gateway")?;
+        gateway.args(["--listen-tls", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--threads", "1"]);
+        let mut gateway = Process::start("gateway", gateway, folder.path())?;
+        let (traffic, ops) = (gateway.wait_listening("traffic")?, gateway.wait_listening("ops")?);
+        let stack = Self { gateway, traffic, ops, admin_process, admin, _folder: folder };
+        stack.wait_ready()?;
+        Ok(stack)
+    }
+
+    fn wait_ready(&self) -> anyhow::Result<()> {
+        let start = Instant::now();
+        while http::send(self.ops, "GET", "/readyz", None, "").is_ok_and(|answer| answer.status != 200) {
+            if start.elapsed() > Duration::from_mins(1) {
+                bail!("the gateway is not ready after a minute");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// Puts an entity through the admin API; `path` is below `/admin`.
+    pub fn put(&self, path: &str, value: &Value) -> anyhow::Result<http::Answer> {
+        let answer = http::send(self.admin, "PUT", &format!("/admin{path}"), Some(TOKEN), &value.to_string())?;
+        if !matches!(answer.status, 200 | 201) {
+            bail!("PUT {path} was answered {} {}", answer.status, answer.body);
+        }
+        Ok(answer)
+    }
+
+    /// One service and one route to it for everything, served by the gateway when this returns.
+    pub fn serve_everything_from(&self, origin: SocketAddr) -> anyhow::Result<()> {
+        self.put("/routing/services/origin?wait=5s", &json!({"defaultUrl": format!("http://{origin}")}))?;
+        let route = json!({"path": "/{*rest}", "target": {"service": "origin"}, "access": {"anyOf": ["public"]}});
+        self.put("/routing/routes/everything?wait=5s", &route)?;
+        let answer = http::send(self.traffic, "GET", "/1k", None, "")?;
+        if answer.status != 200 {
+            bail!("the gateway answers {} {}", answer.status, answer.body);
+        }
+        Ok(())
+    }
+
+    pub fn admin_resident_bytes(&self) -> anyhow::Result<u64> {
+        self.admin_process.resident_bytes()
+    }
+}
+
+fn write(url: &str, origin: SocketAddr, routes: usize, services: usize) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    runtime.block_on(async {
+        let store: Arc<dyn Store> = store::open(url).await?;
+        let changer = Changer::new(store, Arc::new(SystemClock));
+        let url = format!("http://{origin}");
+        let services_first =
+            (0..services).map(|number| (Kind::Service, fleet::service_name(number), fleet::service(number, &url)));
+        let routes = (0..routes).map(|number| (Kind::Route, fleet::route_name(number), fleet::route(number, services)));
+        let proposals: Vec<Proposal> =
+            services_first.chain(routes).map(|(kind, name, value)| Proposal::put(kind, &name, value)).collect();
+        for batch in proposals.chunks(BATCH) {
+            changer.write("benches", batch).await.context("could not write the configuration")?;
+        }
+        anyhow::Ok(())
+    })
+}
