@@ -72,4 +72,10 @@ pub(crate) struct QuickstartSettings {
     /// Where the admin API listens
     #[arg(long, env = "ADMIN_LISTEN", default_value = "127.0.0.1:4201")]
     pub(crate) admin_listen: SocketAddr,
+    /// Let the system choose the ports of the demo backends
+    #[arg(long)]
+    pub(crate) free_ports: bool,
+    /// A program that runs the others as its subcommands, instead of the programs beside this one
+    #[arg(long, hide = true)]
+    pub(crate) launcher: Option<std::path::PathBuf>,
 }

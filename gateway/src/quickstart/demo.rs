@@ -1,0 +1,144 @@
+//! The demo configuration, and what the quickstart tells a newcomer.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use gateway_config::document;
+use gateway_config::model::Kind;
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+/// The backends that the demo needs, with the ports that its document names.
+pub(super) const BACKENDS: [(&str, u16); 5] =
+    [("auth", 7200), ("auth-v2", 7210), ("monolith", 7000), ("pipeline", 7202), ("standby", 7290)];
+
+const DOCUMENT: &str = include_str!("../../../config/examples/demo.yaml");
+
+const READY: Duration = Duration::from_secs(30);
+
+pub(super) async fn wait_ready(url: &str) -> anyhow::Result<()> {
+    let end = Instant::now() + READY;
+    loop {
+        if reqwest::get(url).await.is_ok_and(|answer| answer.status().is_success()) {
+            return Ok(());
+        }
+        if Instant::now() > end {
+            bail!("{url} did not answer");
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Writes the demo configuration through the admin API, unless there is one already. Answers whether it did.
+pub(super) async fn seed(admin: SocketAddr, token: &str, backends: &[(String, SocketAddr)]) -> anyhow::Result<bool> {
+    let client = reqwest::Client::new();
+    let base = format!("http://{admin}/admin/routing");
+    let known: Value = client
+        .get(format!("{base}/services?limit=1"))
+        .bearer_auth(token)
+        .send()
+        .await?
+        .error_for_status()?
+        .json()
+        .await?;
+    if known.get("items").and_then(Value::as_array).is_some_and(|items| !items.is_empty()) {
+        return Ok(false);
+    }
+    let mut text = DOCUMENT.to_owned();
+    for (name, port) in BACKENDS {
+        let address = backends.iter().find(|(it, _)| it == name).map(|(_, address)| address);
+        let address = address.with_context(|| format!("backend {name} does not run"))?;
+        text = text.replace(&format!("127.0.0.1:{port}"), &address.to_string());
+    }
+    for proposal in document::proposals(&document::parse(&text)?)? {
+        let collection = match proposal.kind {
+            Kind::Service => "services",
+            Kind::Route => "routes",
+            other => bail!("the demo has no {other}"),
+        };
+        let url = format!("{base}/{collection}/{}", proposal.name);
+        let answer = client.put(&url).bearer_auth(token).json(&proposal.value).send().await?;
+        if !answer.status().is_success() {
+            bail!("{url} answered {}: {}", answer.status(), answer.text().await.unwrap_or_default());
+        }
+    }
+    Ok(true)
+}
+
+pub(super) struct Places {
+    pub(super) traffic: SocketAddr,
+    pub(super) admin: SocketAddr,
+    pub(super) ops: SocketAddr,
+    pub(super) token_file: PathBuf,
+}
+
+pub(super) fn welcome(places: &Places, seeded: bool, logs: &Path) -> String {
+    let Places { traffic, admin, ops, token_file } = places;
+    let token = token_file.display();
+    let state =
+        if seeded { "the demo configuration was written" } else { "the configuration of an earlier start serves" };
+    format!(
+        r#"
+Gatehouse is up; {state}.
+
+  traffic     http://{traffic}
+  admin API   http://{admin}/admin      bearer token in {token}
+  health      http://{ops}/readyz   /status   /metrics
+  logs        {}
+
+Try, in another terminal:
+
+# routing: the first path segments choose the service
+curl -s http://{traffic}/orders
+
+# rewriting: the backend sees /auth/info
+curl -s http://{traffic}/api/v1/auth/info
+
+# a canary: about one in ten answers comes from v2
+for i in $(seq 30); do curl -s http://{traffic}/api/v1/auth/info; echo; done | grep -o '"version":"v[12]"' | sort | uniq -c
+
+# a fallback: the service is down, its standby answers
+curl -s http://{traffic}/reports/today
+
+# what a backend learns of a request
+curl -s http://{traffic}/headers -H 'X-Gateway-Application: forged'
+
+# a change going live: all traffic to v2, answered when every gateway serves it
+curl -s -X PATCH "http://{admin}/admin/routing/services/auth/versions/v1?wait=5s" -H "Authorization: Bearer $(cat {token})" -H 'Content-Type: application/merge-patch+json' -d '{{"weight": 0}}' -D - -o /dev/null
+curl -s http://{traffic}/api/v1/auth/info
+
+# why does a request go where it goes?
+curl -s -X POST http://{admin}/admin/explain -H "Authorization: Bearer $(cat {token})" -H 'Content-Type: application/json' -d '{{"method": "GET", "path": "/api/v1/auth/info"}}'
+
+# deny by default: this route lists no public access
+curl -si http://{traffic}/private
+
+Stop with ctrl-C. To begin afresh: make clean-data
+"#,
+        logs.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use gateway_config::change::Proposal;
+    use gateway_config::model::{Configuration, Item};
+    use gateway_config::snapshot::compile;
+
+    use super::*;
+
+    #[test]
+    fn the_demo_compiles_and_names_every_backend() {
+        let proposals = document::proposals(&document::parse(DOCUMENT).unwrap()).unwrap();
+        let mut configuration = Configuration::default();
+        for Proposal { kind, value, .. } in proposals {
+            configuration.put(Item::from_json(kind, value).unwrap());
+        }
+        compile(&configuration, 1).unwrap();
+        for (name, port) in BACKENDS {
+            assert!(DOCUMENT.contains(&format!("127.0.0.1:{port}")), "{name}");
+        }
+    }
+}
