@@ -309,7 +309,13 @@ impl Touched {
         let Some(entity) = self.entities.get_mut(&key) else { return Ok(()) };
         let current = entity.after.take();
         let current_json = current.as_ref().map(Item::to_json);
-        let next = match proposal.edited(current.as_ref(), current_json.as_ref())? {
+        let edited = if entity.was_spoilt && current.is_none() && proposal.deletes_whatever_stands() {
+            // There is nothing that could be read, but there is a row to delete.
+            None
+        } else {
+            proposal.edited(current.as_ref(), current_json.as_ref())?
+        };
+        let next = match edited {
             None => None,
             Some(value) => {
                 let value = stamp::stamped(proposal.kind, value, current_json.as_ref(), now);
@@ -352,8 +358,8 @@ fn compile_loaded(loaded: Loaded) -> Result<Snapshot> {
 
 fn summary(changes: &[EntityChange]) -> String {
     let word = |change: &EntityChange| match (&change.before, &change.after) {
-        (None, _) => "create",
         (_, None) => "delete",
+        (None, _) => "create",
         _ => "update",
     };
     let first = changes.first().map(|change| format!("{} {} {}", word(change), change.kind, change.name));

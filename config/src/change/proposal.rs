@@ -63,6 +63,10 @@ impl Proposal {
         self.member.is_none() && self.op != Op::Patch
     }
 
+    pub(super) fn deletes_whatever_stands(&self) -> bool {
+        self.op == Op::Delete && self.member.is_none() && self.expect == Expect::Anything
+    }
+
     pub(super) fn creates(&self, before: Option<&Value>) -> bool {
         self.op != Op::Delete
             && match &self.member {

@@ -280,6 +280,22 @@ async fn a_spoilt_row_blocks_a_fresh_process_until_its_entity_is_put() {
 }
 
 #[tokio::test]
+async fn an_entity_whose_row_is_spoilt_can_be_deleted() {
+    let database = Database::new().await;
+    let changer = database.changer().await;
+    changer.write("me", &[service("a"), service("b"), route("r", "a")]).await.unwrap();
+    database.execute(SPOIL).await;
+    let gone = [delete(Kind::Service, "a"), delete(Kind::Route, "r")];
+    assert!(matches!(changer.write("me", &gone[..1]).await, Err(ChangeError::Referred { .. })));
+    let stale = Proposal { expect: Expect::Tags(vec!["seen".to_owned()]), ..delete(Kind::Service, "a") };
+    assert!(matches!(changer.write("me", &[stale]).await, Err(ChangeError::Stale { .. })));
+    let fresh = database.changer().await;
+    let deleted = fresh.write("me", &gone).await.unwrap();
+    assert_eq!((deleted.generation, deleted.snapshot.services().count()), (2, 1));
+    assert_eq!(changer.snapshot().await.unwrap().digest(), deleted.snapshot.digest());
+}
+
+#[tokio::test]
 async fn a_row_changed_by_hand_is_found_by_reading_everything() {
     let database = Database::new().await;
     let changer = database.changer().await;
