@@ -4,6 +4,7 @@
 
 mod applying;
 mod changing;
+mod costs;
 mod deciding;
 mod golden;
 mod matching;
