@@ -22,7 +22,10 @@ const CLIENT_WRITE: Duration = Duration::from_mins(1);
 
 /// Pingora keeps connections for ever and waits without end unless it is told otherwise for every request.
 pub(crate) fn greet(session: &mut Session, ctx: &mut RequestCtx, keepalive_seconds: u64, draining: bool) {
-    session.set_keepalive((!draining).then_some(keepalive_seconds));
+    // Only where Pingora would keep it: an HTTP/1.0 client, or one that said close, expects the end.
+    if session.get_keepalive().is_some() {
+        session.set_keepalive((!draining).then_some(keepalive_seconds));
+    }
     session.set_read_timeout(Some(CLIENT_READ));
     session.set_write_timeout(Some(CLIENT_WRITE));
     let sent = session.req_header().headers.get("x-request-id");
@@ -71,6 +74,10 @@ pub(crate) async fn decide_and_answer(session: &mut Session, ctx: &mut RequestCt
 
 async fn refuse(session: &mut Session, ctx: &mut RequestCtx, refusal: &Refusal) -> Result<bool> {
     ctx.refused = Some(refusal.code);
+    if refusal.code == Code::BadRequest {
+        // Whoever sends what can't be understood may mean the next bytes as something else, too.
+        session.set_keepalive(None);
+    }
     let snapshot = ctx.live.as_ref().map(|live| &*live.snapshot);
     reply::refuse(session, refusal, snapshot, &ctx.id).await?;
     Ok(true)
