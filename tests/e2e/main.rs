@@ -2,5 +2,11 @@
 
 #![expect(clippy::expect_used, reason = "tests fail by panicking")]
 
+mod admin;
+mod database;
+mod drain;
+mod gateway;
 mod harness;
+mod reload;
 mod rooms;
+mod snapshot_file;

@@ -11,9 +11,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     match arguments.first().and_then(|part| part.to_str()) {
+        Some("gateway") => gateway::run(arguments),
+        Some("admin-api") => admin_api::run(arguments),
         Some("backends") => backends::run(arguments),
         _ => {
-            eprintln!("usage: stack backends …");
+            eprintln!("usage: stack gateway|admin-api|backends …");
             ExitCode::from(2)
         }
     }

@@ -1,0 +1,8 @@
+//! The control plane, through its REST API, and as far as it shows in the gateways.
+
+mod bodies;
+mod conditions;
+mod credentials;
+mod entities;
+mod insight;
+mod waiting;

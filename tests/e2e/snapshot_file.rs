@@ -1,0 +1,143 @@
+//! The last good snapshot on disk: it serves when the database is away at start, and is refused when it is not whole.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use e2e::{Backend, Database, Gateway, PostgresCluster, Request, Stack, eventually_within, proof, route, service};
+
+struct Away {
+    stack: Stack,
+    cluster: Arc<PostgresCluster>,
+    _backend: Backend,
+}
+
+/// A gateway that has served `/one`, and can have its database taken away.
+async fn serving() -> Away {
+    let cluster = Arc::new(PostgresCluster::start().await);
+    let backend = Backend::saying("hello");
+    let stack = Stack::builder().database(Database::on(&cluster).await).start().await;
+    stack.put(&[service("one").url(backend.url()), route("one").pattern("/one").to_service("one").public()]).await;
+    Away { stack, cluster, _backend: backend }
+}
+
+/// The file with the snapshot, once it holds the generation that is served.
+fn snapshot_file(gateway: &Gateway) -> PathBuf {
+    let entries = std::fs::read_dir(gateway.data()).unwrap().filter_map(Result::ok).map(|entry| entry.path());
+    let mut found: Vec<_> = entries
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("snapshot")))
+        .collect();
+    found.sort();
+    assert_eq!(found.len(), 1, "{found:?} in {}", gateway.data().display());
+    found.remove(0)
+}
+
+#[tokio::test]
+async fn a_gateway_started_without_its_database_serves_from_disk_within_two_seconds() {
+    let mut away = serving().await;
+    away.cluster.stop_hard().await;
+    let gateway = away.stack.gateway_mut(0);
+    let before = gateway.ops("/status").await.json();
+    gateway.process().kill().await;
+    let start = Instant::now();
+    gateway.launch();
+    let gateway = away.stack.gateway(0);
+    eventually_within(Duration::from_secs(10), "an answer", async || {
+        gateway.try_send(&Request::get("/one")).await.map_err(|failure| failure.to_string())?.with_status(200)
+    })
+    .await;
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+
+    let status = gateway.ops("/status").await.json();
+    assert_eq!((&status["source"], &status["generation"]), (&"disk".into(), &before["generation"]), "{status}");
+    assert!(status["degraded"].as_array().is_some_and(|reasons| !reasons.is_empty()), "{status}");
+    let ready = gateway.ops("/readyz").await.expect_status(200);
+    assert!(ready.text().contains("degraded"), "{ready}");
+
+    away.cluster.start_again().await;
+    eventually_within(Duration::from_secs(30), "the database as source", async || {
+        let status = gateway.ops("/status").await.json();
+        if status["source"] == "database" { Ok(()) } else { Err(status) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_truncated_or_altered_snapshot_is_refused_with_a_clear_line() {
+    let mut away = serving().await;
+    away.cluster.stop_hard().await;
+    let file = snapshot_file(away.stack.gateway(0));
+    let whole = std::fs::read(&file).unwrap();
+    let mut altered = whole.clone();
+    let middle = altered.len() / 2;
+    altered[middle] ^= 1;
+    let mut cases = vec![whole[..whole.len() / 2].to_vec(), Vec::new(), altered, b"not a snapshot".to_vec()];
+    cases.push([&whole[..], b"more"].concat());
+    for bytes in cases {
+        let gateway = away.stack.gateway_mut(0);
+        gateway.process().kill().await;
+        std::fs::write(&file, &bytes).unwrap();
+        gateway.start_again().await;
+        let line = gateway
+            .process()
+            .wait_for_line("a refusal of the snapshot", |line| {
+                (line.is_level("warn") || line.is_level("error")) && line.text.contains("snapshot")
+            })
+            .await;
+        assert!(line.text.contains(file.file_name().unwrap().to_str().unwrap()), "{}", line.text);
+        gateway.ops("/readyz").await.expect_status(503);
+        gateway.get("/one").await.expect_status(503);
+    }
+    std::fs::write(&file, &whole).unwrap();
+    let gateway = away.stack.gateway_mut(0);
+    gateway.process().kill().await;
+    gateway.start_again().await;
+    gateway.wait_ready().await;
+    gateway.get("/one").await.expect_status(200);
+}
+
+#[tokio::test]
+async fn killed_while_it_writes_a_gateway_still_has_a_whole_snapshot() {
+    let mut away = serving().await;
+    for round in 0..proof::count(5, 50) {
+        let admin = away.stack.admin();
+        let writes = async {
+            for number in 0..40 {
+                let change = service("busy").url(format!("http://127.0.0.1:{}", 1000 + number));
+                admin.put(&change.path(), &change.json()).await;
+            }
+        };
+        let kill = async {
+            tokio::time::sleep(Duration::from_millis(20 + 13 * u64::try_from(round % 20).unwrap())).await;
+            away.stack.gateway(0).process().kill().await;
+        };
+        tokio::join!(writes, kill);
+        away.cluster.freeze();
+        let gateway = away.stack.gateway_mut(0);
+        gateway.launch();
+        eventually_within(Duration::from_secs(10), "an answer from the snapshot on disk", async || {
+            gateway.try_send(&Request::get("/one")).await.map_err(|failure| failure.to_string())?.with_status(200)
+        })
+        .await;
+        away.cluster.thaw();
+    }
+}
+
+#[tokio::test]
+async fn killed_and_started_again_a_gateway_serves_what_was_acknowledged() {
+    let backend = Backend::saying("hello");
+    let mut stack = Stack::start().await;
+    stack.put(&[service("one").url(backend.url())]).await;
+    for round in 0..proof::count(5, 20) {
+        let path = format!("/r{round}");
+        let change = route(&format!("r{round}")).pattern(&path).to_service("one").public();
+        let answer = stack.admin().put(&change.path(), &change.json()).await;
+        assert_eq!(answer.status, 201, "{answer}");
+        let start = Instant::now();
+        stack.gateway_mut(0).restart_hard().await;
+        stack.gateway(0).wait_ready().await;
+        stack.gateway(0).get(&path).await.expect_status(200);
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    }
+}
