@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gateway_config::snapshot::{Code, Outcome, Refusal};
+use gateway_config::model::RetryOn;
+use gateway_config::snapshot::{Code, Decision, Outcome, Refusal};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -105,7 +106,7 @@ pub(crate) fn connect_failed(ctx: &mut RequestCtx, mut error: Box<Error>, metric
         ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Code::UpstreamTimeout,
         _ => Code::UpstreamUnreachable,
     };
-    let again = ctx.attempt.as_mut().is_some_and(|attempt| attempt.connect_failed(code));
+    let again = ctx.attempt.as_mut().is_some_and(|attempt| attempt.give_up_current(code));
     error.set_retry(again);
     error
 }
@@ -156,14 +157,33 @@ pub(crate) fn check_deadline(ctx: &mut RequestCtx) -> Result<Option<Duration>> {
     Ok(None)
 }
 
-/// The connection broke. Tried again only when it was a pooled one that had died, and the request can safely be sent twice.
-pub(crate) fn broke(session: &Session, ctx: &RequestCtx, mut error: Box<Error>, reused: bool) -> Box<Error> {
-    let untouched = session.response_written().is_none() && !session.as_ref().retry_buffer_truncated();
-    let in_time = ctx.attempt.as_ref().is_none_or(|attempt| attempt.deadline.is_none_or(|end| Instant::now() < end));
-    if untouched && in_time && session.req_header().method.is_idempotent() {
-        error.retry.decide_reuse(reused);
-    } else {
+/// The connection broke. The request is sent again only if that is safe (an idempotent method without a body, and nothing
+/// answered yet): over a new connection when a pooled one had died, else to another instance as the route's retries say.
+pub(crate) fn broke(session: &mut Session, ctx: &mut RequestCtx, mut error: Box<Error>, reused: bool) -> Box<Error> {
+    let is_safe = session.response_written().is_none()
+        && session.req_header().method.is_idempotent()
+        && session.as_mut().is_body_empty();
+    // Decided on every path: Pingora panics on a retry that was left open.
+    error.retry.decide_reuse(reused && is_safe);
+    if error.retry() && !is_safe {
         error.set_retry(false);
+    }
+    if error.retry() || !is_safe {
+        return error;
+    }
+    let wanted = match error.etype() {
+        ErrorType::ReadTimedout | ErrorType::WriteTimedout => RetryOn::Timeout,
+        ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed => RetryOn::Reset,
+        _ => return error,
+    };
+    let retries = ctx.decision.as_ref().and_then(Decision::retries);
+    let allowed = retries.filter(|retries| retries.on.contains(&wanted)).map_or(0, |retries| retries.attempts);
+    if *error.esource() == ErrorSource::Upstream
+        && let Some(attempt) = ctx.attempt.as_mut()
+        && attempt.made() <= usize::from(allowed)
+    {
+        let code = if wanted == RetryOn::Timeout { Code::UpstreamTimeout } else { Code::UpstreamInvalid };
+        error.set_retry(attempt.give_up_current(code));
     }
     error
 }

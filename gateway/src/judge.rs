@@ -34,9 +34,8 @@ pub(crate) fn judge(snapshot: &Snapshot, head: &RequestHeader, address: Option<I
 
 fn gather(snapshot: &Snapshot, head: &RequestHeader, address: Option<IpAddr>) -> Result<Judgement, Refusal> {
     let bad = |why: String| Refusal { message: Some(why.into()), ..Refusal::new(Code::BadRequest) };
-    let (raw_path, query) = target(head).map_err(|why| bad(why.to_owned()))?;
+    let Target { authority, path: raw_path, query } = target(head).map_err(|why| bad(why.to_owned()))?;
     let path = path::normalise(raw_path).map_err(|error| bad(error.to_string()))?;
-    let authority = head.uri.authority().map(http::uri::Authority::as_str);
     let is_old = matches!(head.version, Version::HTTP_10 | Version::HTTP_09);
     let mut buffer = String::new();
     let host = host_of(authority, &head.headers, !is_old, &mut buffer).map_err(|error| bad(error.to_string()))?;
@@ -60,13 +59,38 @@ fn gather(snapshot: &Snapshot, head: &RequestHeader, address: Option<IpAddr>) ->
     Ok(Judgement { decision, path })
 }
 
-/// The path and the query, as the client sent them.
-fn target(head: &RequestHeader) -> Result<(&[u8], Option<&str>), &'static str> {
+/// What a request is for, as the client sent it.
+#[derive(Debug, PartialEq)]
+struct Target<'a> {
+    /// Of the absolute form (RFC 9112 §3.2.2), or of HTTP/2.
+    authority: Option<&'a str>,
+    path: &'a [u8],
+    query: Option<&'a str>,
+}
+
+fn target(head: &RequestHeader) -> Result<Target<'_>, &'static str> {
     let raw = head.raw_path();
-    if head.uri.authority().is_some() {
-        // Absolute form: what stands behind the authority.
-        return Ok((head.uri.path().as_bytes(), head.uri.query()));
-    }
+    let Some(behind) = without_scheme(raw) else {
+        let (path, query) = split_query(raw)?;
+        return Ok(Target { authority: head.uri.authority().map(http::uri::Authority::as_str), path, query });
+    };
+    // Pingora leaves an absolute target as it is and keeps only its path in the URI.
+    let end = behind.iter().position(|byte| b"/?".contains(byte)).unwrap_or(behind.len());
+    let (authority, rest) = behind.split_at_checked(end).unwrap_or((behind, &[]));
+    let authority = std::str::from_utf8(authority).map_err(|_| "the target's authority is not a host")?;
+    let (path, query) = split_query(rest)?;
+    Ok(Target { authority: Some(authority), path: if path.is_empty() { b"/" } else { path }, query })
+}
+
+fn without_scheme(raw: &[u8]) -> Option<&[u8]> {
+    let behind = |scheme: &[u8]| {
+        let (begin, rest) = raw.split_at_checked(scheme.len())?;
+        begin.eq_ignore_ascii_case(scheme).then_some(rest)
+    };
+    behind(b"http://").or_else(|| behind(b"https://"))
+}
+
+fn split_query(raw: &[u8]) -> Result<(&[u8], Option<&str>), &'static str> {
     let at = raw.iter().position(|byte| *byte == b'?');
     let (path, query) = match at {
         Some(at) => (raw.get(..at).unwrap_or_default(), raw.get(at + 1..)),
@@ -87,4 +111,29 @@ fn caller(headers: &HeaderMap) -> Caller {
         return Caller::Rejected(Code::CredentialsInvalid);
     }
     Caller::Anonymous
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(raw: &str) -> (Option<String>, String, Option<String>) {
+        let head = RequestHeader::build_no_case("GET", raw.as_bytes(), None).unwrap();
+        let Target { authority, path, query } = target(&head).unwrap();
+        (authority.map(str::to_owned), String::from_utf8(path.to_vec()).unwrap(), query.map(str::to_owned))
+    }
+
+    #[test]
+    fn an_absolute_target_is_taken_apart() {
+        let some = |text: &str| Some(text.to_owned());
+        for (raw, authority, path, query) in [
+            ("/a?b", None, "/a", some("b")),
+            ("http://shop.example/a/../b?c=/", some("shop.example"), "/a/../b", some("c=/")),
+            ("HTTPS://shop.example:81", some("shop.example:81"), "/", None),
+            ("http://shop.example?x", some("shop.example"), "/", some("x")),
+            ("http:///a", some(""), "/a", None),
+        ] {
+            assert_eq!(of(raw), (authority, path.to_owned(), query), "{raw}");
+        }
+    }
 }

@@ -98,7 +98,7 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
     };
     tokio::spawn(sync.run(stop.clone()));
     tokio::spawn(upstream::refresh_forever(endpoints));
-    tokio::spawn(sync::keep_on_disk(disk, current.clone(), status.clone(), metrics.clone(), stop.clone()));
+    let keeper = tokio::spawn(sync::keep_on_disk(disk, current.clone(), status.clone(), metrics.clone(), stop.clone()));
     let reporter = tokio::spawn(sync::report(store, current.clone(), status, clock, me, stop.clone()));
 
     let gateway = Gateway { current, load: load.clone(), metrics, keepalive_seconds: settings.keepalive_seconds };
@@ -118,7 +118,7 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
     // Ends when the last request is over; see `drain`.
     let _ = serving.await;
     stop.cancel();
-    let _ = tokio::time::timeout(FAREWELL, reporter).await;
+    let _ = tokio::time::timeout(FAREWELL, futures::future::join(reporter, keeper)).await;
     drop(ops_listener.0);
     tracing::info!("stopped");
     Ok(())

@@ -10,7 +10,7 @@ use super::code::Code;
 use super::decide::Refusal;
 use super::facts::RequestFacts;
 use super::pattern::Captures;
-use super::route::CompiledRoute;
+use super::route::{CompiledRoute, RESERVED};
 use super::routing::{HostMatch, Node};
 use super::trail::{Mismatch, Step, Trail};
 use crate::model::{Access, Target};
@@ -47,6 +47,9 @@ impl Match<'_> {
 /// priority. A candidate that fails is passed over for the next.
 #[must_use]
 pub fn match_request<'a>(snapshot: &'a Snapshot, facts: &RequestFacts<'a>) -> Match<'a> {
+    if let Some(code) = reserved(facts.path) {
+        return Match { facts: *facts, found: Err(Refusal::new(code)), trail: Trail::new() };
+    }
     let mut search = Search {
         facts,
         preflight: preflight_method(facts),
@@ -69,6 +72,14 @@ pub fn match_request<'a>(snapshot: &'a Snapshot, facts: &RequestFacts<'a>) -> Ma
         Err(not_found(&allow))
     };
     Match { facts: *facts, found, trail }
+}
+
+/// What the gateway keeps for itself on every host is never a backend's, not even behind a catch-all.
+fn reserved(path: &str) -> Option<Code> {
+    if path.starts_with(RESERVED[0]) {
+        return Some(Code::TaskNotFound);
+    }
+    path.starts_with(RESERVED[1]).then_some(Code::RouteNotFound)
 }
 
 fn not_found(allow: &[&CompiledRoute]) -> Refusal {

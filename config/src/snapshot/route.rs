@@ -45,7 +45,7 @@ const COMMON: [Method; 9] = [
 ];
 
 /// Prefixes that the gateway answers itself on every host.
-const RESERVED: [&str; 2] = ["/tasks", "/.well-known/gateway"];
+pub(super) const RESERVED: [&str; 2] = ["/tasks/", "/.well-known/gateway/"];
 
 impl Methods {
     #[must_use]
@@ -146,9 +146,7 @@ impl CompiledRoute {
                 return None;
             }
         };
-        if let Some(reserved) = RESERVED.iter().find(|prefix| {
-            source.path.strip_prefix(**prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        }) {
+        if let Some(reserved) = RESERVED.iter().find(|prefix| source.path.starts_with(**prefix)) {
             problems.add("path", format!("{reserved} belongs to the gateway itself"));
         }
         let rewrite = source.rewrite.as_ref().and_then(|text| {

@@ -66,27 +66,41 @@ pub(crate) async fn keep_on_disk(
     stop: CancellationToken,
 ) {
     let mut moved = status.moved();
+    let mut on_disk = None;
     loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            changed = moved.changed() => if changed.is_err() { return },
-        }
-        let Some(live) = current.get().filter(|_| status.source() == Source::Database) else { continue };
-        let disk = disk.clone();
-        let written =
-            tokio::task::spawn_blocking(move || disk.write(&live.snapshot.configuration(), live.snapshot.generation()));
-        match written.await {
-            Ok(Ok(bytes)) => {
-                metrics.snapshot_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
-                status.mend(Reason::SnapshotFile);
-            }
-            Ok(Err(error)) => {
-                if status.degrade(Reason::SnapshotFile, error.to_string()) {
-                    tracing::error!(%error, "could not write the snapshot to disk");
+        let is_last = tokio::select! {
+            () = stop.cancelled() => true,
+            changed = moved.changed() => changed.is_err(),
+        };
+        let live = current.get().filter(|_| status.source() == Source::Database);
+        if let Some(live) = live
+            && on_disk != Some(live.snapshot.digest())
+        {
+            let digest = live.snapshot.digest();
+            let disk = disk.clone();
+            let written = tokio::task::spawn_blocking(move || {
+                disk.write(&live.snapshot.configuration(), live.snapshot.generation())
+            });
+            match written.await {
+                Ok(Ok(bytes)) => {
+                    on_disk = Some(digest);
+                    metrics.snapshot_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+                    status.mend(Reason::SnapshotFile);
                 }
+                Ok(Err(error)) => {
+                    if status.degrade(Reason::SnapshotFile, error.to_string()) {
+                        tracing::error!(%error, "could not write the snapshot to disk");
+                    }
+                }
+                Err(error) => tracing::error!(%error, "writing the snapshot to disk failed"),
             }
-            Err(error) => tracing::error!(%error, "writing the snapshot to disk failed"),
         }
-        sleep(DISK_REST).await;
+        if is_last {
+            return;
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(DISK_REST) => {}
+        }
     }
 }

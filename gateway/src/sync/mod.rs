@@ -92,6 +92,10 @@ impl Sync {
     /// Loads what happened since the served generation, as a change.
     async fn catch_up(&self) {
         let Some(live) = self.current.get() else { return };
+        if self.status.source() == Source::Disk {
+            // The file was the last good one of this node; only everything tells whether it is the database's, too.
+            return self.load_all().await;
+        }
         match self.store.load_since(live.snapshot.generation()).await {
             Ok(Since::UpToDate) => self.status.mend(Reason::DatabaseAway),
             Ok(Since::Reload) => self.load_all().await,
@@ -129,13 +133,9 @@ impl Sync {
                 let is_same = live.as_ref().is_some_and(|live| {
                     live.snapshot.digest() == snapshot.digest() && live.snapshot.generation() == snapshot.generation()
                 });
-                // A change that came in while this was read is newer.
-                let is_older = live.as_ref().is_some_and(|live| {
-                    live.snapshot.generation() > snapshot.generation() && self.status.source() == Source::Database
-                });
                 if is_same {
                     self.status.set_source(Source::Database);
-                } else if !is_older {
+                } else {
                     self.swap_whole(live.as_deref(), snapshot, Source::Database).await;
                 }
             }

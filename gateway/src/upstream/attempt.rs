@@ -66,13 +66,14 @@ impl Attempt {
         self.current.as_ref().map(|(endpoint, ..)| endpoint)
     }
 
-    /// The connection could not be made: nothing was sent, so any request may go elsewhere. Answers whether there is an elsewhere.
-    pub(crate) fn connect_failed(&mut self, code: Code) -> bool {
+    /// The endpoint is not to be tried again for this request. Answers whether there is another, and time left for it.
+    pub(crate) fn give_up_current(&mut self, code: Code) -> bool {
         self.last_failure = Some(code);
         if let Some((_, endpoint, address)) = &self.current {
             self.failed.push((*endpoint, *address));
         }
-        self.made < MAX_ATTEMPTS && self.has_choice()
+        let in_time = self.deadline.is_none_or(|deadline| Instant::now() < deadline);
+        in_time && self.made < MAX_ATTEMPTS && self.has_choice()
     }
 
     /// How many attempts were made.

@@ -1,6 +1,7 @@
 //! One backend address as it runs: the resolved socket addresses and the peer made ready for Pingora.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub(crate) struct Endpoint {
     /// Its own authorities could be read. If not, it is left without addresses: trusting the system's instead would be
     /// trusting more than the operator said.
     is_usable: bool,
+    /// A look-up was made, whatever came of it.
+    was_resolved: AtomicBool,
     /// Empty while the name can't be resolved.
     addresses: ArcSwap<Vec<SocketAddr>>,
     template: HttpPeer,
@@ -51,7 +54,8 @@ impl Endpoint {
             Protocol::Auto => options.set_http_version(2, 1),
         }
         options.max_h2_streams = 100;
-        Self { url: url.clone(), is_usable, addresses: ArcSwap::from_pointee(addresses), template }
+        let was_resolved = AtomicBool::new(literal.is_some());
+        Self { url: url.clone(), is_usable, was_resolved, addresses: ArcSwap::from_pointee(addresses), template }
     }
 
     /// The name to resolve, for endpoints that are not given by address.
@@ -60,8 +64,9 @@ impl Endpoint {
         (!literal && self.is_usable).then_some((&*self.url.host, self.url.port))
     }
 
-    pub(super) fn addresses(&self) -> Arc<Vec<SocketAddr>> {
-        self.addresses.load_full()
+    /// `true` the first time it is asked of an endpoint that needs looking up.
+    pub(super) fn wants_first_look_up(&self) -> bool {
+        !self.was_resolved.swap(true, Ordering::AcqRel)
     }
 
     /// The address at `index`, without touching a reference count.

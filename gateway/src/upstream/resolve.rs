@@ -11,9 +11,10 @@ use super::endpoint::{Endpoint, Endpoints};
 const REFRESH: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Resolves the endpoints that have no address yet, for a short while: a change must not wait for a dead name server.
+/// Resolves the endpoints that are new, for a short while. Those that fail are left to the refresh: not every later change
+/// must wait for a dead name.
 pub(crate) async fn resolve_new(endpoints: &Endpoints) {
-    let new = endpoints.in_use().into_iter().filter(|endpoint| endpoint.addresses().is_empty());
+    let new = endpoints.in_use().into_iter().filter(|endpoint| endpoint.wants_first_look_up());
     join_all(new.map(resolve)).await;
 }
 
