@@ -61,6 +61,11 @@ impl Peer {
     }
 
     #[must_use]
+    pub fn is_gateway(&self) -> bool {
+        matches!(self.running, Running::Gatehouse(_))
+    }
+
+    #[must_use]
     pub fn process(&self) -> &Process {
         match &self.running {
             Running::Alone(process, _) => process,

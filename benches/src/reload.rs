@@ -14,12 +14,13 @@ use crate::{fleet, http};
 /// The routes of the configuration that is changed, and its services.
 const SIZE: (usize, usize) = (10_000, 1_000);
 
-pub fn run(database: &str, url: Option<&str>, changes: usize, origin: SocketAddr) -> anyhow::Result<()> {
+/// Answers the milliseconds at the 99th percentile.
+pub fn run(database: &str, url: Option<&str>, changes: usize, origin: SocketAddr) -> anyhow::Result<f64> {
     let stack = Stack::start(url, origin, SIZE.0, SIZE.1)?;
     let (mut served, mut written) = (Vec::new(), Vec::new());
     for number in 0..changes {
         let start = Instant::now();
-        let at = change(&stack, number)?;
+        let at = change(&stack, number, "")?;
         let answered = Instant::now();
         written.push(micros(answered - start) / 1000.0);
         until_served(&stack, at, number, answered)?;
@@ -34,15 +35,15 @@ pub fn run(database: &str, url: Option<&str>, changes: usize, origin: SocketAddr
          {worst:.1}) over {changes} changes",
         SIZE.0, writes.median, spread.median, spread.low, spread.high
     );
-    Ok(())
+    Ok(p99)
 }
 
-/// Lets a route answer `number` by itself. Answers which route.
-pub fn change(stack: &Stack, number: usize) -> anyhow::Result<usize> {
+/// Lets a route answer `number` by itself, `query` behind the path of the write. Answers which route.
+pub fn change(stack: &Stack, number: usize, query: &str) -> anyhow::Result<usize> {
     let at = number * 7919 % SIZE.0;
     let mut route = fleet::route(at, SIZE.1);
     route["target"] = json!({"respond": {"body": format!("change {number}")}});
-    stack.put(&format!("/routing/routes/{}", fleet::route_name(at)), &route)?;
+    stack.put(&format!("/routing/routes/{}{query}", fleet::route_name(at)), &route)?;
     Ok(at)
 }
 

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use gateway_config::change::{Changer, Proposal};
-use gateway_config::clock::SystemClock;
+use gateway_config::clock::{SystemClock, new_id};
 use gateway_config::model::Kind;
 use gateway_config::store::{self, Store};
 use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tempfile::TempDir;
 
 use crate::process::{Process, beside};
@@ -94,6 +95,19 @@ impl Stack {
     pub fn admin_resident_bytes(&self) -> anyhow::Result<u64> {
         self.admin_process.resident_bytes()
     }
+}
+
+/// Makes a fresh database in the cluster of `cluster`, a Postgres URL, and answers its URL.
+pub fn postgres_database(cluster: &str) -> anyhow::Result<String> {
+    let name = format!("benches_{}", new_id().simple());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut connection = PgConnection::connect(cluster).await.context("could not reach Postgres")?;
+        connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await?;
+        anyhow::Ok(())
+    })?;
+    let (server, _) = cluster.rsplit_once('/').context("a Postgres URL ends in /DATABASE")?;
+    Ok(format!("{server}/{name}"))
 }
 
 fn write(url: &str, origin: SocketAddr, routes: usize, services: usize) -> anyhow::Result<()> {

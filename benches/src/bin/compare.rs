@@ -1,7 +1,11 @@
 //! The side-by-side runner. `benches/README.md` says how to read what it prints.
 
+use std::net::SocketAddr;
+
+use anyhow::bail;
 use benches::compare::{Contender, Rounds};
 use benches::peer::{Peer, PeerName};
+use benches::stack::postgres_database;
 use benches::{memory, origin, reload, routes};
 use clap::{Parser, Subcommand};
 
@@ -23,9 +27,19 @@ struct Settings {
     /// Compare the gateway with itself at these numbers of routes instead
     #[arg(long, value_delimiter = ',')]
     routes: Vec<usize>,
+    /// Fail when a promise is missed
+    #[arg(long, global = true)]
+    gate: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
+
+/// What the gateway may cost of bare Pingora's CPU, and 10,000 routes of ten's.
+const PLAIN: f64 = 1.05;
+const LARGE: f64 = 1.3;
+/// Milliseconds until a change is served, at the 99th percentile.
+const SERVED_SQLITE: f64 = 300.0;
+const SERVED_POSTGRES: f64 = 100.0;
 
 #[derive(Subcommand)]
 enum Command {
@@ -33,7 +47,7 @@ enum Command {
     Reload {
         #[arg(long, default_value_t = 100)]
         changes: usize,
-        /// A Postgres to measure too: an empty database, which is filled
+        /// A Postgres to measure too; a database is made in it
         #[arg(long, env = "GATEHOUSE_TEST_POSTGRES", hide_env_values = true)]
         postgres: Option<String>,
     },
@@ -47,34 +61,55 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     let settings = Settings::parse();
     let origin = origin::start()?;
-    match settings.command {
-        Some(Command::Reload { changes, postgres }) => {
-            reload::run("SQLite", None, changes, origin)?;
-            match postgres {
-                Some(url) => reload::run("Postgres", Some(&url), changes, origin),
-                None => {
-                    println!("Postgres: not measured, GATEHOUSE_TEST_POSTGRES is not set");
-                    Ok(())
-                }
-            }
-        }
-        Some(Command::Memory { reloads }) => memory::run(reloads, origin),
-        None => {
-            let Settings { rounds, requests, connections, .. } = settings;
-            let rounds = Rounds { rounds, requests, connections };
-            if !settings.routes.is_empty() {
-                return routes::run(&rounds, &settings.routes, origin).map(drop);
-            }
-            for size in &settings.sizes {
-                let mut contenders = Vec::new();
-                for name in &settings.peers {
-                    if let Some(peer) = Peer::start(*name, origin)? {
-                        contenders.push(Contender { peer, paths: vec![format!("/{size}")] });
-                    }
-                }
-                rounds.run(&format!("{size} answers"), &contenders)?;
-            }
-            Ok(())
-        }
+    let missed = match &settings.command {
+        Some(Command::Reload { changes, postgres }) => reloads(*changes, postgres.as_deref(), origin)?,
+        Some(Command::Memory { reloads }) => memory::run(*reloads, origin)?,
+        None => cpu(&settings, origin)?,
+    };
+    for promise in &missed {
+        println!("missed: {promise}");
     }
+    if settings.gate && !missed.is_empty() {
+        bail!("{} promises were missed", missed.len());
+    }
+    Ok(())
+}
+
+fn cpu(settings: &Settings, origin: SocketAddr) -> anyhow::Result<Vec<String>> {
+    let Settings { rounds, requests, connections, .. } = *settings;
+    let rounds = Rounds { rounds, requests, connections };
+    if !settings.routes.is_empty() {
+        let ratios = routes::run(&rounds, &settings.routes, origin)?;
+        return Ok(above(ratios.into_iter().skip(1), LARGE, "a large configuration"));
+    }
+    let mut missed = Vec::new();
+    for size in &settings.sizes {
+        let mut contenders = Vec::new();
+        for name in &settings.peers {
+            if let Some(peer) = Peer::start(*name, origin)? {
+                contenders.push(Contender { peer, paths: vec![format!("/{size}")] });
+            }
+        }
+        let ratios = rounds.run(&format!("{size} answers"), &contenders)?;
+        let ours = contenders.iter().zip(ratios).filter(|(contender, _)| contender.peer.is_gateway());
+        missed.extend(above(ours.map(|(_, ratio)| ratio), PLAIN, &format!("{size} answers")));
+    }
+    Ok(missed)
+}
+
+fn above(ratios: impl Iterator<Item = f64>, limit: f64, what: &str) -> Vec<String> {
+    ratios.filter(|ratio| *ratio > limit).map(|ratio| format!("{what}: {ratio:.3}, at most {limit}")).collect()
+}
+
+fn reloads(changes: usize, postgres: Option<&str>, origin: SocketAddr) -> anyhow::Result<Vec<String>> {
+    let mut p99 = vec![("SQLite", reload::run("SQLite", None, changes, origin)?, SERVED_SQLITE)];
+    match postgres {
+        Some(cluster) => {
+            let url = postgres_database(cluster)?;
+            p99.push(("Postgres", reload::run("Postgres", Some(&url), changes, origin)?, SERVED_POSTGRES));
+        }
+        None => println!("Postgres: not measured, GATEHOUSE_TEST_POSTGRES is not set"),
+    }
+    let late = p99.into_iter().filter(|(_, served, limit)| served > limit);
+    Ok(late.map(|(database, served, limit)| format!("{database}: {served:.1} ms, at most {limit}")).collect())
 }
