@@ -16,6 +16,12 @@ use crate::{check, openapi, server};
 
 const WRONG_SETTINGS: u8 = 2;
 
+/// The generated reference of all flags, for docs and their test.
+#[must_use]
+pub fn command() -> clap::Command {
+    <CommandLine as clap::CommandFactory>::command()
+}
+
 /// Does what the arguments say; the first one is the program's name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     // Another provider in the tree would make the choice ambiguous, so it is made here; a second call in one process is moot.

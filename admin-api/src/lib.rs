@@ -16,7 +16,7 @@ mod server;
 mod settings;
 mod state;
 
-pub use command::run;
+pub use command::{command, run};
 pub use openapi::document;
 pub use router::router;
 pub use settings::AdminToken;

@@ -58,6 +58,12 @@ fn parse_listen(given: &str) -> Result<(Name, SocketAddr), String> {
     Ok((name, address))
 }
 
+/// The generated reference of all flags, for docs and their test.
+#[must_use]
+pub fn command() -> clap::Command {
+    <CommandLine as clap::CommandFactory>::command()
+}
+
 /// Does what the arguments say; the first one is the program's name. A failure is one line on standard error.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let given = match CommandLine::try_parse_from(arguments) {

@@ -8,4 +8,4 @@ mod exchange;
 pub mod server;
 pub mod services;
 
-pub use command::run;
+pub use command::{command, run};

@@ -9,4 +9,5 @@ mod gateway;
 mod harness;
 mod reload;
 mod rooms;
+mod settings_doc;
 mod snapshot_file;
