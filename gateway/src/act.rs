@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use gateway_config::model::RetryOn;
 use gateway_config::snapshot::{Code, Decision, Outcome, Refusal};
+use http::StatusCode;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -139,6 +140,11 @@ pub(crate) fn begin_response(
     ctx: &mut RequestCtx,
     draining: bool,
 ) -> Result<()> {
+    if head.status == StatusCode::SWITCHING_PROTOCOLS && !session.is_upgrade_req() {
+        // The client would read whatever follows as answers to its next requests.
+        return Error::e_explain(ErrorType::InvalidHTTPHeader, "the backend switches protocols unasked")
+            .map_err(|error: Box<Error>| error.into_up());
+    }
     if draining {
         session.set_keepalive(None);
     }
