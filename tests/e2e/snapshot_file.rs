@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use e2e::{Backend, Database, Gateway, PostgresCluster, Request, Stack, eventually_within, proof, route, service};
+use e2e::{
+    Backend, Database, Gateway, PostgresCluster, Request, Stack, eventually, eventually_within, proof, route, service,
+};
 
 struct Away {
     stack: Stack,
@@ -22,19 +24,23 @@ async fn serving() -> Away {
 }
 
 /// The file with the snapshot, once it holds the generation that is served.
-fn snapshot_file(gateway: &Gateway) -> PathBuf {
-    let entries = std::fs::read_dir(gateway.data()).unwrap().filter_map(Result::ok).map(|entry| entry.path());
-    let mut found: Vec<_> = entries
-        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("snapshot")))
-        .collect();
-    found.sort();
-    assert_eq!(found.len(), 1, "{found:?} in {}", gateway.data().display());
-    found.remove(0)
+async fn snapshot_file(gateway: &Gateway) -> PathBuf {
+    let file = gateway.data().join("snapshot.json");
+    let served = gateway.generation().await;
+    eventually("the snapshot on disk to be the one that is served", async || {
+        let bytes = std::fs::read(&file).map_err(|error| error.to_string())?;
+        let header = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let header: serde_json::Value = serde_json::from_slice(header).map_err(|error| error.to_string())?;
+        if header["generation"] == served { Ok(()) } else { Err(header.to_string()) }
+    })
+    .await;
+    file
 }
 
 #[tokio::test]
 async fn a_gateway_started_without_its_database_serves_from_disk_within_two_seconds() {
     let mut away = serving().await;
+    snapshot_file(away.stack.gateway(0)).await;
     away.cluster.stop_hard().await;
     let gateway = away.stack.gateway_mut(0);
     let before = gateway.ops("/status").await.json();
@@ -50,7 +56,7 @@ async fn a_gateway_started_without_its_database_serves_from_disk_within_two_seco
     assert!(took < Duration::from_secs(2), "{took:?}");
 
     let status = gateway.ops("/status").await.json();
-    assert_eq!((&status["source"], &status["generation"]), (&"disk".into(), &before["generation"]), "{status}");
+    assert_eq!((&status["snapshotSource"], &status["generation"]), (&"disk".into(), &before["generation"]), "{status}");
     assert!(status["degraded"].as_array().is_some_and(|reasons| !reasons.is_empty()), "{status}");
     let ready = gateway.ops("/readyz").await.expect_status(200);
     assert!(ready.text().contains("degraded"), "{ready}");
@@ -58,7 +64,7 @@ async fn a_gateway_started_without_its_database_serves_from_disk_within_two_seco
     away.cluster.start_again().await;
     eventually_within(Duration::from_secs(30), "the database as source", async || {
         let status = gateway.ops("/status").await.json();
-        if status["source"] == "database" { Ok(()) } else { Err(status) }
+        if status["snapshotSource"] == "database" { Ok(()) } else { Err(status) }
     })
     .await;
 }
@@ -66,8 +72,8 @@ async fn a_gateway_started_without_its_database_serves_from_disk_within_two_seco
 #[tokio::test]
 async fn a_truncated_or_altered_snapshot_is_refused_with_a_clear_line() {
     let mut away = serving().await;
+    let file = snapshot_file(away.stack.gateway(0)).await;
     away.cluster.stop_hard().await;
-    let file = snapshot_file(away.stack.gateway(0));
     let whole = std::fs::read(&file).unwrap();
     let mut altered = whole.clone();
     let middle = altered.len() / 2;
@@ -100,6 +106,7 @@ async fn a_truncated_or_altered_snapshot_is_refused_with_a_clear_line() {
 #[tokio::test]
 async fn killed_while_it_writes_a_gateway_still_has_a_whole_snapshot() {
     let mut away = serving().await;
+    snapshot_file(away.stack.gateway(0)).await;
     for round in 0..proof::count(5, 50) {
         let admin = away.stack.admin();
         let writes = async {

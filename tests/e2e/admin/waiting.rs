@@ -17,7 +17,7 @@ async fn a_stopped_gateway_turns_an_awaited_write_into_202_that_names_it() {
     let backend = Backend::saying("hello");
     let stack = Stack::builder().gateways(2).start().await;
     stack.put(&[service("one").url(backend.url())]).await;
-    let node = stack.gateway(1).ops("/status").await.json()["node"].clone();
+    let node = stack.gateway(1).ops("/status").await.json()["nodeId"].clone();
     stack.gateway(1).process().signal(Signal::STOP);
     let start = Instant::now();
     let change = route("one").pattern("/one").to_service("one").public();

@@ -109,13 +109,13 @@ async fn an_unasked_101_does_not_reach_the_client() {
 async fn a_hanging_backend_hurts_only_its_own_route() {
     let (stack, _bad, good) = beside(Fault::Hang).await;
     let gateway = stack.gateway(0);
-    let stuck = Load::of(Request::get("/bad"), &[gateway.address()]).connections(64).expect(504).start();
-    stuck.wait_for(64).await;
+    let waiting = Load::of(Request::get("/bad"), &[gateway.address()]).connections(64).expect(504).start();
+    waiting.wait_for(64).await;
     let load = Load::start(&gateway.url("/good"), 2);
     load.wait_for(500).await;
     let report = load.stop().await;
     report.assert_nothing_failed();
     assert!(report.latency(99) < Duration::from_millis(250), "{report}");
     assert!(good.count() >= 500);
-    stuck.stop().await.assert_nothing_failed();
+    waiting.stop().await.assert_nothing_failed();
 }

@@ -138,8 +138,8 @@ async fn an_answer_streams_through() {
     let backend = Backend::http().otherwise(move |_| Reply::parts("first", &held, "second")).start();
     let stack = open(&backend).await;
     let mut connection = stack.gateway(0).connect().await;
-    let head = connection.begin(&Request::get("/")).await.unwrap();
-    assert_eq!(head.status().unwrap(), 200);
+    let begun = connection.begin(&Request::get("/")).await.unwrap();
+    assert_eq!(begun.status().unwrap(), 200);
     assert_eq!(connection.wire().read_chunk().await.unwrap().unwrap(), "first");
     gate.open();
     assert_eq!(connection.wire().read_chunk().await.unwrap().unwrap(), "second");

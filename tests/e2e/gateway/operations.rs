@@ -12,8 +12,8 @@ async fn a_gateway_tells_what_it_serves() {
     gateway.ops("/livez").await.expect_status(200);
     gateway.ops("/readyz").await.expect_status(200);
     let status = gateway.ops("/status").await.expect_status(200).json();
-    assert_eq!((&status["generation"], &status["source"]), (&2.into(), &"database".into()), "{status}");
-    for field in ["node", "digest", "since"] {
+    assert_eq!((&status["generation"], &status["snapshotSource"]), (&2.into(), &"database".into()), "{status}");
+    for field in ["nodeId", "digest", "since"] {
         assert!(status[field].is_string(), "{field}: {status}");
     }
     assert!(status["degraded"].as_array().is_some_and(Vec::is_empty), "{status}");

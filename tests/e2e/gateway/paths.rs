@@ -1,6 +1,6 @@
 //! What is matched is what is forwarded: paths are normalised once, and what a backend could read otherwise is refused.
 
-use e2e::{Backend, Request, raw_request, route};
+use e2e::{Backend, Request, Stack, raw_request, route, service};
 
 use super::echoing;
 
@@ -61,13 +61,23 @@ async fn an_ambiguous_path_is_refused_and_never_forwarded() {
 async fn bytes_that_are_no_path_are_refused_and_never_forwarded() {
     let backend = Backend::echo();
     let stack = echoing(&backend, &[all()]).await;
-    for target in [&b"/a\x00b"[..], b"/a\x7fb", b"/caf\xe9", b"/a#b", b"*", b"a"] {
+    for target in [&b"/a\x00b"[..], b"/a\x7fb", b"/caf\xe9", b"*", b"a"] {
         let bytes = [b"GET ", target, b" HTTP/1.1\r\nHost: a.example\r\n\r\n"].concat();
         let answer = raw_request(stack.gateway(0).address(), &bytes).await;
         let status = answer.as_ref().map(|answer| answer.status);
         assert!(status.is_none_or(|status| status == 400), "{:?}: {answer:?}", String::from_utf8_lossy(target));
     }
     assert_eq!(backend.count(), 0, "{:?}", backend.requests());
+}
+
+#[tokio::test]
+async fn a_fragment_is_neither_matched_nor_forwarded() {
+    let backend = Backend::echo();
+    let stack = echoing(&backend, &[all()]).await;
+    for target in ["/a#b", "/a?x#b", "/a#/../b"] {
+        let answer = stack.gateway(0).get(target).await;
+        assert!(answer.status == 400 || !answer.json()["target"].to_string().contains('#'), "{target}: {answer}");
+    }
 }
 
 #[tokio::test]
@@ -101,8 +111,37 @@ async fn no_spelling_of_a_path_slips_past_the_access_of_its_route() {
 async fn an_absolute_target_is_forwarded_by_its_path() {
     let backend = Backend::echo();
     let stack = echoing(&backend, &[all()]).await;
-    let answer = stack.gateway(0).send(&Request::get("http://a.example/x/../y?z=1").host("a.example")).await;
-    assert_eq!(answer.expect_status(200).json()["target"], "/y?z=1");
+    for target in ["http://a.example/x/../y?z=1", "HTTP://a.example//y?z=1"] {
+        let answer = stack.gateway(0).send(&Request::get(target).host("a.example")).await;
+        assert_eq!(answer.expect_status(200).json()["target"], "/y?z=1", "{target}");
+    }
+    let seen = backend.count();
+    for target in
+        ["http://a.example/x%2fy", "http:///x", "http://a@b.example/", "ftp://a.example/", "http:/x", "a.example:80"]
+    {
+        let answer = stack.gateway(0).send(&Request::get(target).host("a.example")).await;
+        assert_eq!(answer.status, 400, "{target}: {answer}");
+    }
+    assert_eq!(backend.count(), seen);
+}
+
+#[tokio::test]
+async fn the_host_of_an_absolute_target_is_the_one_that_the_backend_sees() {
+    let (one, two) = (Backend::echo(), Backend::echo());
+    let stack = Stack::start().await;
+    for (name, backend) in [("one", &one), ("two", &two)] {
+        let host = format!("{name}.example");
+        stack
+            .put(&[
+                service(name).url(backend.url()),
+                route(name).pattern("/{*rest}").host(&host).to_service(name).public(),
+            ])
+            .await;
+    }
+    let answer = stack.gateway(0).send(&Request::get("http://one.example/x").host("two.example")).await;
+    assert!(answer.status == 400 || (one.count(), two.count()) == (1, 0), "{answer}");
+    let hosts: Vec<_> = one.requests().iter().map(|request| request.header("host").map(str::to_owned)).collect();
+    assert!(hosts.iter().all(|host| host.as_deref() == Some("one.example")), "{hosts:?}");
 }
 
 #[tokio::test]
