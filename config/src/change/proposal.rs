@@ -131,7 +131,12 @@ impl Proposal {
                     self.name_it(&mut value, child.key, &member.key)?;
                 }
                 match at.and_then(|at| members.get_mut(at)) {
-                    Some(place) => *place = Value::Object(value),
+                    Some(place) => {
+                        if let Some(id) = place.get("id") {
+                            value.insert("id".to_owned(), id.clone());
+                        }
+                        *place = Value::Object(value);
+                    }
                     None => members.push(Value::Object(value)),
                 }
             }

@@ -19,9 +19,14 @@ pub(super) fn stamped(kind: Kind, mut value: Value, before: Option<&Value>, now:
 
 fn stamp_members(entity: &mut Map<String, Value>, child: &Child, before: Option<&Vec<Value>>, now: Timestamp) {
     let Some(members) = entity.get_mut(child.field).and_then(Value::as_array_mut) else { return };
+    let keys: Vec<Option<Value>> = members.iter().map(|member| member.get(child.key).cloned()).collect();
     for member in members.iter_mut().filter_map(Value::as_object_mut) {
-        let key = member.get(child.key).cloned();
-        let old = before.and_then(|before| before.iter().find(|it| it.get(child.key) == key.as_ref()));
+        let (key, id) = (member.get(child.key).cloned(), member.get("id").cloned());
+        let by_key = |it: &&Value| it.get(child.key) == key.as_ref();
+        // One that got another key is still the same, unless somebody else has its old key: an id is never there twice.
+        let by_id =
+            |it: &&Value| id.is_some() && it.get("id") == id.as_ref() && !keys.contains(&it.get(child.key).cloned());
+        let old = before.and_then(|before| before.iter().find(by_key).or_else(|| before.iter().find(by_id)));
         let changed = old.is_none_or(|old| !same_content(old, member));
         stamp(member, old, changed, now);
     }
@@ -56,6 +61,11 @@ mod tests {
         let made = stamped(Kind::Service, forged, None, first);
         assert_eq!(made["createdAt"], "1970-01-01T00:00:01Z");
         assert_ne!(made["id"], "x");
+        let id = made["versions"][0]["id"].clone();
+        let renamed = json!({"versions": [{"version": "v9", "id": id}]});
+        assert_eq!(stamped(Kind::Service, renamed, Some(&made), later)["versions"][0]["id"], id);
+        let copied = json!({"versions": [{"version": "v1"}, {"version": "v9", "id": id}]});
+        assert_ne!(stamped(Kind::Service, copied, Some(&made), later)["versions"][1]["id"], id);
         let body = json!({"versions": [{"version": "v1", "weight": 1}, {"version": "v2"}]});
         let next = stamped(Kind::Service, body, Some(&made), later);
         assert_eq!(next["id"], made["id"]);
