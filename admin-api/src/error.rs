@@ -196,7 +196,7 @@ impl Failure {
     }
 
     /// A conflict that the caller had made a condition.
-    pub(crate) fn as_stale(self) -> Self {
+    pub(crate) fn into_stale(self) -> Self {
         if self.status() == StatusCode::CONFLICT { Self::stale(self.0.message.clone()) } else { self }
     }
 

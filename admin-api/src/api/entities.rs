@@ -32,8 +32,8 @@ pub(crate) async fn list(
     let is_last = items.len() <= limit as usize;
     items.truncate(limit as usize);
     let next = items.last().filter(|_| !is_last).map(|item| item.name().to_owned());
-    let items = items.iter().map(Item::to_public_json).collect();
-    Ok(page::answer(&headers, resource.kind, items, next.as_deref()))
+    let items: Vec<Value> = items.iter().map(Item::to_public_json).collect();
+    Ok(page::answer(&headers, resource.kind, &items, next.as_deref()))
 }
 
 pub(crate) async fn show(

@@ -27,7 +27,7 @@ pub(crate) async fn list(
 ) -> Result<Response, Failure> {
     let members = members(&find(&state, &target.of).await?, &target);
     let (items, next) = page::cut(members, target.members.key(), &paging)?;
-    Ok(page::answer(&headers, target.members.kind, items, next.as_deref()))
+    Ok(page::answer(&headers, target.members.kind, &items, next.as_deref()))
 }
 
 pub(crate) async fn show(
@@ -50,9 +50,10 @@ pub(crate) async fn put(
     headers: HeaderMap,
     JsonBody(value): JsonBody,
 ) -> Result<Response, Failure> {
+    let key = key_after(&target, &value);
     let proposal = proposal(&target, Op::Put, value, expected(&headers)?);
     let applied = write_put(&state, &caller, proposal).await?;
-    Ok(written(&state, &target, &target.key, &applied, wait).await)
+    Ok(written(&state, &target, &key, &applied, wait).await)
 }
 
 pub(crate) async fn patch(
@@ -63,11 +64,10 @@ pub(crate) async fn patch(
     headers: HeaderMap,
     PatchBody(value): PatchBody,
 ) -> Result<Response, Failure> {
-    // A patch may change the very key by which the path names the member.
-    let renamed = value.get(target.members.key()).and_then(Value::as_str).map(ToOwned::to_owned);
+    let key = key_after(&target, &value);
     let proposal = proposal(&target, Op::Patch, value, expected(&headers)?);
     let applied = write(&state, &caller, proposal).await?;
-    Ok(written(&state, &target, renamed.as_ref().unwrap_or(&target.key), &applied, wait).await)
+    Ok(written(&state, &target, &key, &applied, wait).await)
 }
 
 pub(crate) async fn create(
@@ -102,6 +102,11 @@ fn members(item: &Item, target: &ListTarget) -> Vec<Value> {
         Some(Value::Array(members)) => members,
         _ => Vec::new(),
     }
+}
+
+/// A write may change the very key by which the path names the member.
+fn key_after(target: &ListTarget, value: &Value) -> String {
+    value.get(target.members.key()).and_then(Value::as_str).unwrap_or(&target.key).to_owned()
 }
 
 /// By its key or by its id.

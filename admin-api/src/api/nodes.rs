@@ -67,7 +67,7 @@ pub(crate) async fn list(
     let view = |node| serde_json::to_value(NodeView::of(node, head, now)).unwrap_or(Value::Null);
     let (items, next) = page::cut(nodes.into_iter().map(view).collect(), "id", &paging)?;
     // Any kind would do: a list's tag covers all that is in it.
-    Ok(page::answer(&headers, Kind::Defaults, items, next.as_deref()))
+    Ok(page::answer(&headers, Kind::Defaults, &items, next.as_deref()))
 }
 
 /// For a node that is gone for good: nobody waits for it any more. One that still runs reports again and is back.

@@ -34,7 +34,7 @@ pub(crate) fn cut(all: Vec<Value>, key: &str, paging: &Paging) -> Result<(Vec<Va
 }
 
 /// `last`: the name behind which the next page begins.
-pub(crate) fn answer(headers: &HeaderMap, kind: Kind, items: Vec<Value>, last: Option<&str>) -> Response {
+pub(crate) fn answer(headers: &HeaderMap, kind: Kind, items: &[Value], last: Option<&str>) -> Response {
     let body = json!({"items": items, "nextCursor": last.map(write_cursor)});
     let tag = tag_of_member(kind, &body);
     read(headers, &tag, &body)

@@ -1,5 +1,6 @@
 //! Query parameters. An unknown one is refused like an unknown field: a misspelt `wait` must not look like one that was heeded.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Query};
@@ -9,7 +10,7 @@ use http::request::Parts;
 use super::page::{LARGEST_PAGE, USUAL_PAGE};
 use crate::error::Failure;
 
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 /// No parameter is known here.
 #[derive(Debug)]
@@ -114,7 +115,11 @@ fn duration(text: &str) -> Option<Duration> {
 
 /// Names are no secret, but a cursor that looks like one would be made by hand, and then be in the way of another order.
 pub(crate) fn write_cursor(name: &str) -> String {
-    name.bytes().map(|byte| format!("{byte:02x}")).collect()
+    name.bytes().fold(String::with_capacity(name.len() * 2), |mut cursor, byte| {
+        // Writing to a string can't fail.
+        let _ = write!(cursor, "{byte:02x}");
+        cursor
+    })
 }
 
 fn read_cursor(text: &str) -> Option<String> {

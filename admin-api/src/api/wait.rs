@@ -20,7 +20,6 @@ pub(crate) struct Spread {
     pub(crate) applied: usize,
     pub(crate) live: usize,
     pub(crate) waiting_for: Vec<WaitingFor>,
-    /// The nodes could be asked at all.
     is_known: bool,
 }
 
@@ -52,6 +51,11 @@ impl Spread {
             }
         }
         spread
+    }
+
+    /// The nodes could be asked at all.
+    pub(crate) fn is_known(&self) -> bool {
+        self.is_known
     }
 
     pub(crate) fn is_done(&self) -> bool {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::conditional;
 use super::query::Wait;
-use super::wait::wait;
+use super::wait::{Spread, wait};
 use crate::auth::Caller;
 use crate::error::Failure;
 use crate::state::AppState;
@@ -41,7 +41,7 @@ pub(crate) async fn write(state: &AppState, caller: &Caller, proposal: Proposal)
 pub(crate) async fn put(state: &AppState, caller: &Caller, proposal: Proposal) -> Result<Applied, Failure> {
     let is_conditional = proposal.expect == Expect::Absent;
     let written = write(state, caller, proposal).await;
-    written.map_err(|failure| if is_conditional { failure.as_stale() } else { failure })
+    written.map_err(|failure| if is_conditional { failure.into_stale() } else { failure })
 }
 
 /// The answer to a write that was made, once its nodes are waited for. `standing` is `None` after a deletion.
@@ -75,7 +75,7 @@ pub(crate) async fn answer(
     let headers = response.headers_mut();
     headers.insert(GENERATION, HeaderValue::from(applied.generation));
     headers.insert(WARNINGS, HeaderValue::from(applied.warnings.len()));
-    if let Some(spread) = spread
+    if let Some(spread) = spread.filter(Spread::is_known)
         && let Ok(value) = HeaderValue::from_str(&format!("{}/{}", spread.applied, spread.live))
     {
         headers.insert(APPLIED, value);

@@ -7,8 +7,8 @@ use utoipa::openapi::schema::{Array, ObjectBuilder, OneOfBuilder};
 use utoipa::openapi::{Content, Paths, RefOr, ResponseBuilder, Schema};
 
 use super::parts::{
-    JSON, Secured, answer, any_object, body, if_none_match, in_path, not_modified, of, operation, page_of, paging,
-    read_answer, refused, text,
+    JSON, Secured, answer, any_object, body, if_none_match, in_path, of, operation, page_of, paging, read_answer,
+    refused, response, text,
 };
 use crate::api::{Explained, NodeView, Question};
 
@@ -35,7 +35,7 @@ pub(super) fn describe(paths: &mut Paths) {
     let described = operation("openapi", "itself", "This description")
         .parameter(if_none_match("The ETag of what the caller has"))
         .response("200", read_answer("OpenAPI 3.1", any_object()))
-        .response("304", not_modified());
+        .response("304", response(304));
     add(paths, "/openapi.json", HttpMethod::Get, refused(described, [405].iter()));
 }
 
@@ -45,7 +45,7 @@ fn export() -> OperationBuilder {
     operation("exportConfig", "config", "The whole configuration as a document; YAML for Accept: application/yaml")
         .parameter(if_none_match("The ETag of what the caller has"))
         .response("200", document)
-        .response("304", not_modified())
+        .response("304", response(304))
         .secured(&[])
 }
 
@@ -76,7 +76,7 @@ fn nodes() -> OperationBuilder {
         .parameters(Some(paging()))
         .parameter(if_none_match("The ETag of the page that the caller has"))
         .response("200", read_answer("A page", page_of(of::<NodeView>())))
-        .response("304", not_modified())
+        .response("304", response(304))
         .secured(&[])
 }
 

@@ -19,7 +19,7 @@ use utoipa::openapi::{Info, OpenApi, Paths};
 
 use crate::api::{Explained, NodeView, Question, WaitingFor};
 use crate::error::ErrorBody;
-use parts::TOKEN;
+use parts::{TOKEN, shared_responses};
 
 const ABOUT: &str = "The control plane of Gatehouse. Every write makes at most one generation (`X-Config-Generation`); with \
     `?wait=5s` it is answered once every live gateway serves it. Reads carry an `ETag`; a write with `If-Match` is refused with 412 \
@@ -50,6 +50,7 @@ fn components() -> Components {
     let mut components = Components::new();
     let bearer = Http::builder().scheme(HttpAuthScheme::Bearer).description(Some("`ADMIN_TOKEN`")).build();
     components.add_security_scheme(TOKEN, SecurityScheme::Http(bearer));
+    components.responses.extend(shared_responses());
     add::<ErrorBody<'static>>(&mut components);
     add::<Service>(&mut components);
     add::<Route>(&mut components);

@@ -38,17 +38,36 @@ impl Secured for OperationBuilder {
 
 /// Documents refusals, each with the error schema.
 pub(super) fn refused<'s>(operation: OperationBuilder, statuses: impl Iterator<Item = &'s u16>) -> OperationBuilder {
-    statuses.fold(operation, |operation, status| {
-        let words = http::StatusCode::from_u16(*status).ok().and_then(|status| status.canonical_reason());
-        let mut response = answer(words.unwrap_or("Refused"), of::<ErrorBody<'static>>());
-        response = match status {
-            401 => response.header("WWW-Authenticate", header("The scheme to use")),
-            405 => response.header("Allow", header("The methods that are served here")),
-            503 => response.header("Retry-After", header("Seconds")),
-            _ => response,
-        };
-        operation.response(status.to_string(), response.build())
-    })
+    statuses.fold(operation, |operation, status| operation.response(status.to_string(), response(*status)))
+}
+
+/// The answers that operations refer to, by their names.
+pub(super) fn shared_responses() -> impl Iterator<Item = (String, RefOr<Response>)> {
+    let refusals = [400, 401, 403, 404, 405, 409, 412, 413, 415, 422, 503];
+    let refusals = refusals.into_iter().map(|status| (reason(status), RefOr::T(refusal(status))));
+    refusals.chain([(reason(202), RefOr::T(accepted())), (reason(304), RefOr::T(not_modified()))])
+}
+
+/// A reference to one of them.
+pub(super) fn response(status: u16) -> RefOr<Response> {
+    RefOr::Ref(Ref::from_response_name(reason(status)))
+}
+
+/// The status in words, as a name.
+fn reason(status: u16) -> String {
+    let words = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    words.unwrap_or("Refused").replace(' ', "")
+}
+
+fn refusal(status: u16) -> Response {
+    let response = answer(&reason(status), of::<ErrorBody<'static>>());
+    let response = match status {
+        401 => response.header("WWW-Authenticate", header("The scheme to use")),
+        405 => response.header("Allow", header("The methods that are served here")),
+        503 => response.header("Retry-After", header("Seconds")),
+        _ => response,
+    };
+    response.build()
 }
 
 pub(super) fn answer(description: &str, schema: RefOr<Schema>) -> ResponseBuilder {
@@ -59,7 +78,7 @@ pub(super) fn read_answer(description: &str, schema: RefOr<Schema>) -> Response 
     answer(description, schema).header("ETag", header("Changes with the content")).build()
 }
 
-pub(super) fn not_modified() -> Response {
+fn not_modified() -> Response {
     ResponseBuilder::new().description("The caller has it already").header("ETag", header("As before")).build()
 }
 
@@ -72,7 +91,7 @@ pub(super) fn write_headers(response: ResponseBuilder) -> ResponseBuilder {
 }
 
 /// The 202 of a write whose nodes did not all follow in time.
-pub(super) fn accepted() -> Response {
+fn accepted() -> Response {
     let schema = ObjectBuilder::new()
         .property("generation", integer())
         .required("generation")

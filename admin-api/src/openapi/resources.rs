@@ -4,8 +4,8 @@ use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder};
 use utoipa::openapi::{Paths, RefOr, Response, ResponseBuilder, Schema};
 
 use super::parts::{
-    JSON, Secured, accepted, answer, any_object, body, header, if_match, if_none_match, in_path, named, not_modified,
-    operation, page_of, paging, read_answer, wait, write_headers,
+    JSON, Secured, answer, any_object, body, header, if_match, if_none_match, in_path, named, operation, page_of,
+    paging, read_answer, response, wait, write_headers,
 };
 use super::{member_schema_name, schema_name};
 use crate::resource::{RESOURCES, Resource};
@@ -70,25 +70,25 @@ impl Described {
             .parameters(Some(paging()))
             .parameter(if_none_match("The ETag of the page that the caller has"))
             .response("200", read_answer("A page", page_of(self.schema.clone())))
-            .response("304", not_modified())
+            .response("304", response(304))
             .secured(&[404]);
         let create = self
             .begin("create", "", &format!("Create a {}", self.word), false)
             .parameter(wait())
             .request_body(Some(body(&[JSON], &self.schema)))
             .response("201", self.written("Created", true))
-            .response("202", accepted())
+            .response("202", response(202))
             .secured(&[404, 409, 413, 415]);
         add(paths, path, HttpMethod::Get, list);
         add(paths, path, HttpMethod::Post, create);
     }
 
-    fn one(&self, paths: &mut Paths, path: &str, can_delete: bool) {
+    fn one(&self, paths: &mut Paths, at: &str, can_delete: bool) {
         let show = self
             .begin("get", "", &format!("Show the {}", self.word), true)
             .parameter(if_none_match("The ETag of what the caller has"))
             .response("200", read_answer("As it stands", self.schema.clone()))
-            .response("304", not_modified())
+            .response("304", response(304))
             .secured(&[404]);
         let put = self
             .begin("put", "", &format!("Create or replace the {}", self.word), true)
@@ -98,7 +98,7 @@ impl Described {
             .request_body(Some(body(&[JSON], &self.schema)))
             .response("200", self.written("Replaced, or equal already", false))
             .response("201", self.written("Created", true))
-            .response("202", accepted())
+            .response("202", response(202))
             .secured(&[404, 409, 412, 413, 415]);
         let patch = self
             .begin("patch", "", &format!("Change the {} by a JSON merge patch (RFC 7396)", self.word), true)
@@ -106,21 +106,21 @@ impl Described {
             .parameter(if_match())
             .request_body(Some(body(&[MERGE_PATCH, JSON], &any_object())))
             .response("200", self.written("Changed, or equal already", false))
-            .response("202", accepted())
+            .response("202", response(202))
             .secured(&[404, 409, 412, 413, 415]);
-        add(paths, path, HttpMethod::Get, show);
-        add(paths, path, HttpMethod::Put, put);
-        add(paths, path, HttpMethod::Patch, patch);
+        add(paths, at, HttpMethod::Get, show);
+        add(paths, at, HttpMethod::Put, put);
+        add(paths, at, HttpMethod::Patch, patch);
         if can_delete {
             let gone = ResponseBuilder::new().description("Gone");
             let delete = self
                 .begin("delete", "", &format!("Delete the {}", self.word), true)
                 .parameter(wait())
                 .parameter(if_match())
-                .response("202", accepted())
+                .response("202", response(202))
                 .response("204", write_headers(gone).build())
                 .secured(&[404, 409, 412]);
-            add(paths, path, HttpMethod::Delete, delete);
+            add(paths, at, HttpMethod::Delete, delete);
         }
     }
 
@@ -134,9 +134,9 @@ impl Described {
     }
 
     fn written(&self, description: &str, is_new: bool) -> Response {
-        let response = answer(description, self.schema.clone()).header("ETag", header("Of what stands there now"));
-        let response = if is_new { response.header("Location", header("Its path")) } else { response };
-        write_headers(response).build()
+        let told = answer(description, self.schema.clone()).header("ETag", header("Of what stands there now"));
+        let told = if is_new { told.header("Location", header("Its path")) } else { told };
+        write_headers(told).build()
     }
 }
 

@@ -1,0 +1,76 @@
+//! With the database away everything that needs it is 503, soon, and the rest still answers.
+
+use std::time::{Duration, Instant};
+
+use gateway_config::store::{Options, open_with};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::client::Admin;
+
+const AUTH: &str = "/admin/routing/services/auth";
+
+/// Takes connections and never says a word, like a stopped Postgres.
+async fn over_a_hung_database() -> (Admin, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("postgres://gateway@{}/gateway", listener.local_addr().unwrap());
+    let options = Options { deadline: Duration::from_millis(400), ..Options::default() };
+    let store = open_with(&url, options).await.unwrap();
+    (Admin::over(store, None), listener)
+}
+
+/// Nobody listens there any more.
+async fn over_a_closed_database() -> Admin {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("postgres://gateway:canary@{}/gateway", listener.local_addr().unwrap());
+    drop(listener);
+    Admin::over(open_with(&url, Options::default()).await.unwrap(), None)
+}
+
+async fn everything_is_503(admin: &Admin) {
+    let body = json!({"defaultUrl": "http://a:1"});
+    let calls = [
+        admin.get(AUTH),
+        admin.get("/admin/routing/services"),
+        admin.put(format!("{AUTH}?wait=60s")).json(body.clone()),
+        admin.patch(AUTH).json(body),
+        admin.delete(AUTH),
+        admin.get("/admin/nodes"),
+        admin.get("/admin/config/export"),
+        admin.post("/admin/config/validate").json(json!({"changes": []})),
+        admin.post("/admin/explain").json(json!({"method": "GET", "path": "/"})),
+        admin.get("/readyz"),
+    ];
+    for answer in futures::future::join_all(calls.map(crate::client::Call::send)).await {
+        let answer = answer.refused(503, "database_unavailable");
+        assert_eq!(answer.header("retry-after"), "1");
+        assert!(!answer.text.contains("canary") && !answer.text.contains("127.0.0.1"), "{}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn a_closed_database_is_503() {
+    everything_is_503(&over_a_closed_database().await).await;
+}
+
+#[tokio::test]
+async fn a_hung_database_is_503_within_four_seconds_even_for_many_writers() {
+    let (admin, _listener) = over_a_hung_database().await;
+    let started = Instant::now();
+    let writers = (0..30).map(|at| admin.put(format!("/admin/routing/services/s{at}")).json(json!({})).send());
+    let ((), answers) = tokio::join!(everything_is_503(&admin), futures::future::join_all(writers));
+    for answer in answers {
+        answer.refused(503, "database_unavailable");
+    }
+    // 3.8 s is the longest that anybody waits; the rest is a slow machine's.
+    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn what_needs_no_database_still_answers() {
+    let admin = over_a_closed_database().await;
+    for path in ["/livez", "/metrics", "/openapi.json"] {
+        admin.get(path).send().await.expect(200);
+    }
+    admin.get("/admin/nodes").token(None).send().await.refused(401, "unauthorized");
+}

@@ -1,0 +1,153 @@
+//! Explain: the gateway's own judgement, in words.
+
+use serde_json::{Value, json};
+
+use crate::client::{Admin, Answer, route};
+
+async fn ask(admin: &Admin, question: Value) -> Answer {
+    admin.post("/admin/explain").json(question).send().await
+}
+
+fn steps(answer: &Answer) -> Vec<(&str, &str)> {
+    let trail = answer.body["trail"].as_array().unwrap().iter();
+    trail.map(|step| (step["step"].as_str().unwrap(), step["result"].as_str().unwrap())).collect()
+}
+
+#[tokio::test]
+async fn a_forward_names_route_service_version_and_upstream() {
+    let admin = Admin::with_auth().await;
+    let versions = json!({"versions": [{"version": "v1", "url": "http://127.0.0.1:7200/base"}]});
+    admin.patch("/admin/routing/services/auth").json(versions).send().await.expect(200);
+    admin.patch("/admin/routing/routes/auth").json(json!({"rewrite": "/inner/{rest}"})).send().await.expect(200);
+    let answer = ask(&admin, json!({"method": "GET", "path": "/auth//login?next=/"})).await.expect(200);
+    let mut body = answer.body.clone();
+    body.as_object_mut().unwrap().remove("trail");
+    assert_eq!(
+        body,
+        json!({
+            "outcome": "forward", "statusCode": null, "code": null, "route": "auth", "service": "auth", "version": "v1",
+            "upstream": "http://127.0.0.1:7200/base", "queue": null,
+        })
+    );
+    let expected =
+        [("host", "any"), ("route", "matched"), ("access", "public"), ("version", "only"), ("rewrite", "rewritten")];
+    assert_eq!(steps(&answer)[..5], expected);
+    assert!(answer.text.contains("/inner/login"), "{}", answer.text);
+}
+
+#[tokio::test]
+async fn refusals_carry_status_code_and_reason() {
+    let admin = Admin::with_auth().await;
+    admin.patch("/admin/routing/routes/auth").json(json!({"methods": ["GET"]})).send().await.expect(200);
+    let private = json!({"path": "/private", "target": {"service": "auth"}});
+    admin.put("/admin/routing/routes/private").json(private).send().await.expect(201);
+    for (question, status, code) in [
+        (json!({"method": "GET", "path": "/nope"}), 404, "route_not_found"),
+        (json!({"method": "POST", "path": "/auth/x"}), 405, "method_not_allowed"),
+        (json!({"method": "GET", "path": "/private"}), 401, "credentials_missing"),
+        (json!({"method": "GET", "path": "/auth/x", "headers": {"X-API-Key": "gk_x"}}), 401, "credentials_invalid"),
+        (
+            json!({"method": "GET", "path": "/auth/x", "headers": {"authorization": "bearer x"}}),
+            401,
+            "credentials_invalid",
+        ),
+        (json!({"method": "GET", "path": "/auth/%2f"}), 400, "bad_request"),
+        (json!({"method": "GET", "path": "/auth/%zz"}), 400, "bad_request"),
+        (json!({"method": "GET", "path": "auth"}), 400, "bad_request"),
+        (json!({"method": "GET", "path": "/auth/x", "host": "a b"}), 400, "bad_request"),
+        (json!({"method": "GET", "path": "/auth/x", "host": "a", "headers": {"host": "b"}}), 400, "bad_request"),
+    ] {
+        let answer = ask(&admin, question).await.expect(200);
+        assert_eq!(answer.body["outcome"], "refuse", "{}", answer.text);
+        assert_eq!(
+            (&answer.body["statusCode"], &answer.body["code"]),
+            (&json!(status), &json!(code)),
+            "{}",
+            answer.text
+        );
+        assert_eq!(*steps(&answer).last().unwrap(), ("refused", code));
+    }
+    let basic = json!({"method": "GET", "path": "/auth/x", "headers": {"authorization": "Basic eDp5"}});
+    assert_eq!(ask(&admin, basic).await.body["outcome"], "forward", "other schemes are the backend's business");
+}
+
+#[tokio::test]
+async fn hosts_are_matched_as_the_gateway_does() {
+    let admin = Admin::with_auth().await;
+    let mut body = route("/auth/{*rest}", "auth");
+    body["hosts"] = json!(["*.example.com"]);
+    admin.put("/admin/routing/routes/wild").json(body).send().await.expect(201);
+    let with = |host: &str| json!({"method": "GET", "path": "/auth/x", "host": host});
+    assert_eq!(ask(&admin, with("Shop.Example.com:8080")).await.body["route"], "wild");
+    assert_eq!(ask(&admin, with("example.org")).await.body["route"], "auth");
+}
+
+#[tokio::test]
+async fn answers_redirects_and_queues_are_told_apart() {
+    let admin = Admin::start().await;
+    let queue = json!({"destination": {"deliverTo": "http://127.0.0.1:7300/"}});
+    admin.put("/admin/routing/queues/orders").json(queue).send().await.expect(201);
+    for (name, target) in [
+        ("hello", json!({"respond": {"statusCode": 418}})),
+        ("old", json!({"redirect": {"location": "/hello", "statusCode": 308}})),
+        ("orders", json!({"queue": "orders"})),
+    ] {
+        let body = json!({"path": format!("/{name}"), "target": target, "access": {"anyOf": ["public"]}});
+        admin.put(format!("/admin/routing/routes/{name}")).json(body).send().await.expect(201);
+    }
+    for (path, outcome, status, queue) in [
+        ("/hello", "answer", 418, json!(null)),
+        ("/old", "answer", 308, json!(null)),
+        ("/orders", "publish", 202, json!("orders")),
+    ] {
+        let answer = ask(&admin, json!({"method": "POST", "path": path})).await.expect(200);
+        assert_eq!((&answer.body["outcome"], &answer.body["statusCode"]), (&json!(outcome), &json!(status)));
+        assert_eq!(answer.body["queue"], queue);
+    }
+}
+
+#[tokio::test]
+async fn a_proposed_change_is_explained_and_not_made() {
+    let admin = Admin::with_auth().await;
+    let change = json!({"op": "put", "kind": "route", "name": "new", "value": route("/new", "auth")});
+    let question = json!({"method": "GET", "path": "/new", "changes": [change]});
+    let answer = ask(&admin, question).await.expect(200);
+    assert_eq!((&answer.body["outcome"], &answer.body["route"]), (&json!("forward"), &json!("new")));
+    assert_eq!(ask(&admin, json!({"method": "GET", "path": "/new"})).await.body["code"], "route_not_found");
+    assert_eq!(admin.store.head().await.unwrap().generation, 2);
+
+    let ghost = json!({"op": "put", "kind": "route", "name": "new", "value": route("/new", "ghost")});
+    let refused =
+        ask(&admin, json!({"method": "GET", "path": "/new", "changes": [ghost]})).await.refused(422, "invalid");
+    assert_eq!(refused.problems(), ["routes/new/target/service"]);
+}
+
+#[tokio::test]
+async fn a_question_that_makes_no_sense_is_422_with_the_field() {
+    let admin = Admin::with_auth().await;
+    let asked = |field: &str, value: Value| {
+        let mut question = json!({"method": "GET", "path": "/"});
+        question[field] = value;
+        ask(&admin, question)
+    };
+    for (field, value, path) in [
+        ("method", json!("G T"), "method"),
+        ("method", json!(7), "method"),
+        ("address", json!("nowhere"), "address"),
+        ("headers", json!({"a b": "c"}), "headers/a b"),
+        ("headers", json!({"a": "b\nc"}), "headers/a"),
+        ("metod", json!("GET"), "metod"),
+        ("application", json!("shop"), "application"),
+        ("subject", json!("eve"), "subject"),
+        ("roles", json!(["x"]), "roles"),
+        ("generation", json!(3), "generation"),
+        ("changes", json!([{"op": "put"}]), "changes/0"),
+        ("changes", json!([{"op": "put", "kind": "rout", "name": "x"}]), "changes/0/kind"),
+        ("changes", json!({}), "changes"),
+    ] {
+        let refused = asked(field, value).await.refused(422, "invalid");
+        assert_eq!(refused.problems(), [path], "{}", refused.text);
+    }
+    ask(&admin, json!({"method": "GET"})).await.refused(422, "invalid");
+    ask(&admin, json!([])).await.refused(422, "invalid");
+}
