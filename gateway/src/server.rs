@@ -19,7 +19,7 @@ use pingora::services::listening::Service;
 use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
 use tokio::net::TcpSocket;
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +59,8 @@ fn runtime(name: &str, threads: usize) -> anyhow::Result<Runtime> {
 }
 
 async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyhow::Result<()> {
+    // First of all: a signal that comes before somebody waits for it ends the process on the spot.
+    let mut stop_signals = StopSignals::expect()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let sockets = Sockets::bind(settings)?;
     let dir = &settings.common.data_dir;
@@ -88,6 +90,7 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
 
     let sync = Sync {
         store: store.clone(),
+        me: me.clone(),
         current: current.clone(),
         endpoints: endpoints.clone(),
         metrics: metrics.clone(),
@@ -110,7 +113,7 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
     let tls_settings = NoCertificates::settings()?;
     let serving = proxy.spawn(start(service, vec![(traffic, None), (tls, Some(tls_settings))], fds, listeners.1));
 
-    stop_signal().await?;
+    stop_signals.wait().await;
     tracing::info!("stopping: finishing what is in flight");
     load.start_draining();
     tokio::time::sleep(Duration::from_millis(settings.drain_delay_ms)).await;
@@ -152,14 +155,24 @@ fn pingora_conf(settings: &ServeSettings, threads: usize) -> ServerConf {
     }
 }
 
-async fn stop_signal() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("could not wait for signals")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("could not wait for signals")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// SIGTERM and SIGINT, from when this is made.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn expect() -> anyhow::Result<Self> {
+        let expect = |kind| signal(kind).context("could not wait for signals");
+        Ok(Self { terminate: expect(SignalKind::terminate())?, interrupt: expect(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// A listening socket and the address that it really has.

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::disk::DiskSnapshot;
 use super::status::{Reason, Source, Status};
-use crate::live::Current;
+use crate::live::{Current, Live};
 use crate::observe::metrics::Metrics;
 
 /// A node that was not heard of for 5 s counts as silent.
@@ -34,17 +34,7 @@ pub(crate) async fn report(
     loop {
         moved.mark_unchanged();
         if let Some(live) = current.get() {
-            let node = Node {
-                id,
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                format: FORMAT_VERSION,
-                address: address.clone(),
-                generation: live.snapshot.generation(),
-                digest: live.snapshot.digest().to_string(),
-                degraded: status.degraded().into_iter().map(|it| it.reason.word().to_owned()).collect(),
-                last_seen: clock.now(),
-                has_left: false,
-            };
+            let node = describe(id, address.clone(), Some(&live), &status, &*clock);
             // The loss of the database is said by whoever follows it.
             let _ = store.report_node(&node).await;
         }
@@ -55,6 +45,21 @@ pub(crate) async fn report(
         }
     }
     let _ = timeout(FAREWELL, store.leave_node(id, clock.now())).await;
+}
+
+/// This node as the fleet is to see it; without a snapshot it serves no generation.
+pub(super) fn describe(id: Uuid, address: String, live: Option<&Live>, status: &Status, clock: &dyn Clock) -> Node {
+    Node {
+        id,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        format: FORMAT_VERSION,
+        address,
+        generation: live.map_or(0, |live| live.snapshot.generation()),
+        digest: live.map(|live| live.snapshot.digest().to_string()).unwrap_or_default(),
+        degraded: status.degraded().into_iter().map(|it| it.reason.word().to_owned()).collect(),
+        last_seen: clock.now(),
+        has_left: false,
+    }
 }
 
 /// Keeps the last good snapshot on disk, never more often than makes sense. Many quick changes are written as one.

@@ -14,6 +14,7 @@ use gateway_config::snapshot::{Snapshot, compile};
 use gateway_config::store::{Loaded, Since, Store, StoreError};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::live::{Current, Live};
 use crate::observe::metrics::{Metrics, Reload, RouteSeries};
@@ -31,6 +32,8 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Keeps what is served in step with the store.
 pub(crate) struct Sync {
     pub(crate) store: Arc<dyn Store>,
+    /// This node's id and the address of its traffic.
+    pub(crate) me: (Uuid, String),
     pub(crate) current: Arc<Current>,
     pub(crate) endpoints: Arc<Endpoints>,
     pub(crate) metrics: Arc<Metrics>,
@@ -50,7 +53,11 @@ impl Sync {
     }
 
     async fn follow(&self) {
-        let began = timeout(START_PATIENCE, self.load_all()).await;
+        let began = timeout(START_PATIENCE, async {
+            self.announce().await;
+            self.load_all().await;
+        })
+        .await;
         if began.is_err() {
             self.status.degrade(Reason::DatabaseAway, "the database did not answer in time".to_owned());
         }
@@ -67,6 +74,16 @@ impl Sync {
                 Err(error) => self.lost_database(&error),
             }
             sleep(RETRY).await;
+        }
+    }
+
+    /// Joins the fleet before anything is loaded: a write that does not know of this node yet is in what is loaded, and
+    /// every later one waits for it.
+    async fn announce(&self) {
+        let (id, address) = self.me.clone();
+        let node = keeper::describe(id, address, None, &self.status, &*self.clock);
+        if let Err(error) = self.store.report_node(&node).await {
+            tracing::debug!(%error, "could not join the fleet yet");
         }
     }
 
