@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use axum::response::{IntoResponse, Response};
-use gateway_config::change::{Applied, Expect, Proposal};
+use gateway_config::change::{Applied, Expect, Op, Proposal};
 use http::header::{HeaderName, LOCATION};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
@@ -31,6 +31,11 @@ pub(crate) struct Standing {
 /// Makes the change.
 pub(crate) async fn write(state: &AppState, caller: &Caller, proposal: Proposal) -> Result<Applied, Failure> {
     let started = Instant::now();
+    // What is no object is wrong whatever stands there now, so this goes before the conditions.
+    if proposal.op != Op::Delete && !proposal.value.is_object() {
+        let path = format!("{}/{}", proposal.kind.plural(), proposal.name);
+        return Err(Failure::invalid_at(path, "must be a JSON object"));
+    }
     let proposals = [proposal];
     let applied = state.ask(state.changer.write(&caller.actor, &proposals)).await?;
     state.metrics.wrote(started.elapsed(), applied.generation);

@@ -1,18 +1,20 @@
 //! The operations that are no resource's.
 
 use gateway_config::change::Proposal;
-use gateway_config::model::Problem;
+use gateway_config::model::{Kind, Problem};
 use utoipa::openapi::path::{HttpMethod, OperationBuilder};
-use utoipa::openapi::schema::{Array, ObjectBuilder, OneOfBuilder};
+use utoipa::openapi::schema::{AdditionalProperties, Array, ObjectBuilder, OneOfBuilder};
 use utoipa::openapi::{Content, Paths, RefOr, ResponseBuilder, Schema};
 
 use super::parts::{
-    JSON, Secured, answer, any_object, body, if_none_match, in_path, of, operation, page_of, paging, read_answer,
-    refused, response, text,
+    JSON, Secured, answer, any_object, body, if_none_match, in_path, named, of, operation, page_of, paging,
+    read_answer, refused, response, text,
 };
+use super::schema_name;
 use crate::api::{Explained, NodeView, Question};
 
 const YAML: &str = "application/yaml";
+pub(super) const DOCUMENT: &str = "Document";
 
 pub(super) fn describe(paths: &mut Paths) {
     add(paths, "/admin/config/export", HttpMethod::Get, export());
@@ -40,7 +42,7 @@ pub(super) fn describe(paths: &mut Paths) {
 }
 
 fn export() -> OperationBuilder {
-    let mut document = read_answer("The document", any_object());
+    let mut document = read_answer("The document", named(DOCUMENT));
     document.content.insert(YAML.to_owned(), plain().into());
     operation("exportConfig", "config", "The whole configuration as a document; YAML for Accept: application/yaml")
         .parameter(if_none_match("The ETag of what the caller has"))
@@ -50,9 +52,9 @@ fn export() -> OperationBuilder {
 }
 
 fn validate() -> OperationBuilder {
-    let changes = ObjectBuilder::new().property("changes", Array::new(of::<Proposal>())).required("changes");
-    let document = ObjectBuilder::new().property("document", any_object()).required("document");
-    let schema: RefOr<Schema> = OneOfBuilder::new().item(changes).item(document).item(any_object()).into();
+    let changes = closed().property("changes", Array::new(of::<Proposal>())).required("changes");
+    let document = closed().property("document", named(DOCUMENT)).required("document");
+    let schema: RefOr<Schema> = OneOfBuilder::new().item(changes).item(document).item(named(DOCUMENT)).into();
     let valid = ObjectBuilder::new()
         .property("valid", ObjectBuilder::new().schema_type(utoipa::openapi::schema::Type::Boolean))
         .required("valid")
@@ -62,6 +64,20 @@ fn validate() -> OperationBuilder {
         .request_body(Some(body(&[JSON, YAML], &schema)))
         .response("200", answer("Could be written", valid.into()).build())
         .secured(&[413, 415])
+}
+
+/// A whole configuration, or some sections of one.
+pub(super) fn document() -> RefOr<Schema> {
+    let sections = Kind::ALL.into_iter().fold(closed(), |document, kind| match kind {
+        Kind::Defaults => document.property(kind.plural(), named(&schema_name(kind))),
+        _ => document.property(kind.plural(), Array::new(named(&schema_name(kind)))),
+    });
+    sections.description(Some("Any section may be absent; applications carry no key material")).into()
+}
+
+/// An object without unknown fields.
+fn closed() -> ObjectBuilder {
+    ObjectBuilder::new().additional_properties(Some(AdditionalProperties::FreeForm(false)))
 }
 
 fn explain() -> OperationBuilder {

@@ -64,6 +64,7 @@ fn components() -> Components {
     add::<Explained>(&mut components);
     add::<NodeView>(&mut components);
     add::<WaitingFor>(&mut components);
+    components.schemas.insert(fixed::DOCUMENT.to_owned(), fixed::document());
     for (name, schema) in [
         (Problem::name(), <Problem as utoipa::PartialSchema>::schema()),
         (NodeState::name(), <NodeState as utoipa::PartialSchema>::schema()),

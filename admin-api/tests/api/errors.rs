@@ -63,6 +63,8 @@ async fn json_of_the_wrong_shape_is_422_with_the_path() {
         let refused = admin.put(AUTH).json(body).send().await.refused(422, "invalid");
         assert_eq!(refused.problems(), [path]);
     }
+    let stale = admin.patch(AUTH).header("if-match", "\"old\"").json(json!([])).send().await;
+    stale.refused(422, "invalid");
     assert_eq!(admin.store.head().await.unwrap().generation, 2);
 }
 

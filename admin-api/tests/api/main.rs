@@ -22,5 +22,6 @@ mod members;
 mod nodes;
 mod resources;
 mod routes;
+mod serve;
 mod services;
 mod wait;

@@ -1,0 +1,126 @@
+//! The process: it says where it listens, keeps nobody waiting at its end, and lives without its database.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use gateway_config::clock::{Clock, SystemClock, new_id};
+use gateway_config::model::{FORMAT_VERSION, Node};
+use gateway_config::store;
+
+use crate::client::TOKEN;
+
+struct Served {
+    process: Process,
+    address: SocketAddr,
+    /// Kept open: a process that can't write its log any more is another test.
+    _log: BufReader<ChildStderr>,
+}
+
+/// Gone with the test, however that ends.
+struct Process(Child);
+
+impl Served {
+    fn start(dir: &Path, database: &str) -> Self {
+        let child = Command::new(env!("CARGO_BIN_EXE_admin-api"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--database-url", database])
+            .current_dir(dir)
+            .env_clear()
+            .envs([("ADMIN_TOKEN", TOKEN), ("LOG_FORMAT", "json")])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut process = Process(child);
+        let mut log = BufReader::new(process.0.stderr.take().unwrap());
+        let mut said = String::new();
+        loop {
+            let mut line = String::new();
+            assert_ne!(log.read_line(&mut line).unwrap(), 0, "it ended: {said}");
+            said.push_str(&line);
+            let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+            if let Some(address) = line["message"].as_str().unwrap().strip_prefix("listening admin=") {
+                return Self { process, address: address.parse().unwrap(), _log: log };
+            }
+        }
+    }
+
+    /// The status and the body.
+    fn send(&self, request: &str, body: &str) -> (u16, String) {
+        exchange(self.address, request, body)
+    }
+
+    fn terminate(&mut self) -> Option<i32> {
+        let id = self.process.0.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.process.0.wait().unwrap().code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn exchange(address: SocketAddr, request: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = body.len();
+    let head = format!(
+        "{request} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all((head + body).as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_end_who_waits_for_nodes_is_answered_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", dir.path().join("gateway.db").display());
+    let mut served = Served::start(dir.path(), &url);
+    let store = store::open(&url).await.unwrap();
+    let node = Node {
+        id: new_id(),
+        version: "0".to_owned(),
+        format: FORMAT_VERSION,
+        address: String::new(),
+        generation: 0,
+        digest: String::new(),
+        degraded: Vec::new(),
+        last_seen: SystemClock.now(),
+        has_left: false,
+    };
+    store.report_node(&node).await.unwrap();
+    let address = served.address;
+    let waiting = thread::spawn(move || {
+        exchange(address, "PUT /admin/routing/services/auth?wait=60s", r#"{"defaultUrl": "http://a:1"}"#)
+    });
+    while store.head().await.unwrap().generation < 1 {
+        tokio::task::yield_now().await;
+    }
+    let idle = TcpStream::connect(served.address).unwrap();
+    let started = Instant::now();
+    assert_eq!(served.terminate(), Some(0));
+    assert!(started.elapsed() < Duration::from_secs(4), "an idle connection or a wait held up the end");
+    drop(idle);
+    let (status, body) = waiting.join().unwrap();
+    assert_eq!(status, 202, "{body}");
+    assert!(body.contains(&node.id.to_string()), "{body}");
+}
+
+#[test]
+fn without_its_database_it_serves_503_and_ends_when_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut served = Served::start(dir.path(), &format!("postgres://gateway@{closed}/gateway"));
+    assert_eq!(served.send("GET /livez", "").0, 200);
+    let (status, body) = served.send("GET /readyz", "");
+    assert!(status == 503 && body.contains("database_unavailable"), "{status} {body}");
+    assert_eq!(served.terminate(), Some(0));
+}
