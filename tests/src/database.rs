@@ -11,6 +11,9 @@ use crate::postgres::PostgresCluster;
 /// Where `tests/with-servers` says that its cluster is.
 pub const CLUSTER: &str = "GATEHOUSE_TEST_POSTGRES";
 
+/// Which database the tests use that do not care.
+const KIND: &str = "GATEHOUSE_TEST_DATABASE";
+
 /// A database; gone when its last owner is.
 #[derive(Clone, Debug)]
 pub struct Database(Arc<Place>);
@@ -28,6 +31,15 @@ enum Place {
 }
 
 impl Database {
+    /// A SQLite file, unless the environment asks for Postgres with `GATEHOUSE_TEST_DATABASE=postgres`.
+    pub async fn usual() -> Self {
+        if std::env::var_os(KIND).is_some_and(|kind| kind == "postgres") {
+            Self::postgres().await
+        } else {
+            Self::sqlite()
+        }
+    }
+
     pub fn sqlite() -> Self {
         Self(Arc::new(Place::Sqlite(TempDir::with_prefix("gatehouse-").expect("a temporary folder can be made"))))
     }

@@ -35,7 +35,7 @@ pub struct StackBuilder {
 }
 
 impl StackBuilder {
-    /// Instead of a SQLite file of the test's own.
+    /// Instead of the usual one.
     pub fn database(mut self, database: Database) -> Self {
         self.database = Some(database);
         self
@@ -55,7 +55,10 @@ impl StackBuilder {
 
     /// Starts the admin API, which makes the tables, then the gateways; ready when all are.
     pub async fn start(self) -> Stack {
-        let database = self.database.unwrap_or_else(Database::sqlite);
+        let database = match self.database {
+            Some(database) => database,
+            None => Database::usual().await,
+        };
         let admin = Admin::start(&database).await;
         let mut stack = Stack { gateways: Vec::new(), admin, database, settings: self.settings };
         for _ in 0..self.gateways.unwrap_or(1) {
@@ -70,7 +73,7 @@ impl Stack {
         StackBuilder::default()
     }
 
-    /// One gateway on a SQLite file.
+    /// One gateway on the usual database.
     pub async fn start() -> Self {
         Self::builder().start().await
     }
