@@ -7,7 +7,7 @@ use serde_json::json;
 async fn a_stale_if_match_is_412_and_writes_nothing() {
     let stack = Stack::start().await;
     let auth = service("auth").url("http://127.0.0.1:9");
-    stack.put(&[auth.clone()]).await;
+    stack.put(std::slice::from_ref(&auth)).await;
     let read = stack.admin().get(&auth.path()).await.expect_status(200);
     let tag = read.header("etag").expect("every read carries an ETag").to_owned();
 

@@ -62,7 +62,7 @@ async fn patch_merges_and_null_takes_away() {
     let stack = Stack::start().await;
     let auth =
         service("auth").url("http://127.0.0.1:9").set("description", "who").set("timeouts", json!({"readMs": 5}));
-    stack.put(&[auth.clone()]).await;
+    stack.put(std::slice::from_ref(&auth)).await;
     let change = json!({"description": "what", "timeouts": {"connectMs": 7}});
     let patched = stack.admin().patch(&auth.path(), &change).await.expect_status(200).json();
     assert_eq!((text(&patched, "description"), text(&patched, "defaultUrl")), ("what", "http://127.0.0.1:9"));

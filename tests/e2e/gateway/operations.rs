@@ -1,6 +1,8 @@
 //! The ops port: what an orchestrator and a scraper read.
 
-use e2e::{Backend, Database, Gateway, eventually, route};
+use std::time::Duration;
+
+use e2e::{Backend, Connection, Database, Gateway, eventually, route};
 
 use super::echoing;
 
@@ -26,9 +28,40 @@ async fn requests_are_counted_by_route_and_status() {
     for path in ["/a", "/a", "/nowhere"] {
         stack.gateway(0).get(path).await;
     }
-    let text = stack.gateway(0).ops("/metrics").await.expect_status(200).text();
-    assert!(text.lines().any(|line| line.contains("route=\"all\"") && line.ends_with(" 2")), "{text}");
-    assert!(text.contains("route_not_found"), "{text}");
+    let gateway = stack.gateway(0);
+    for (name, labels, expected) in [
+        ("gatehouse_requests_total", &["route=\"all\"", "status=\"2xx\""][..], 2.0),
+        ("gatehouse_request_duration_seconds_count", &["route=\"all\""], 2.0),
+        ("gatehouse_refusals_total", &["code=\"route_not_found\""], 1.0),
+        ("gatehouse_config_generation", &[], 2.0),
+    ] {
+        // Counted when the answer is out, which the client may see first.
+        eventually(name, async || {
+            let found = gateway.metric(name, labels).await;
+            if found == Some(expected) { Ok(()) } else { Err(format!("{found:?}")) }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_tls_handshake_without_a_certificate_fails_cleanly() {
+    let backend = Backend::echo();
+    let stack = echoing(&backend, &[route("all").pattern("/{*rest}").to_service("echo").public()]).await;
+    let gateway = stack.gateway(0);
+    // A ClientHello of TLS 1.2 without a server name.
+    let body = [&[3, 3][..], &[7; 32], &[0, 0, 2, 0xc0, 0x2f, 1, 0]].concat();
+    let length = |bytes: &[u8]| u8::try_from(bytes.len()).unwrap();
+    let handshake = [&[1, 0, 0, length(&body)][..], &body].concat();
+    let hello = [&[22, 3, 1, 0, length(&handshake)][..], &handshake].concat();
+    for bytes in [hello, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()] {
+        let mut connection = Connection::open(gateway.tls_address()).await.unwrap();
+        connection.wire().write(&bytes).await.unwrap();
+        let said = tokio::time::timeout(Duration::from_secs(10), connection.wire().read_to_end()).await;
+        let said = said.expect("the connection is closed").unwrap_or_default();
+        assert!(said.is_empty() || said[0] == 21, "an alert or nothing, not {said:?}");
+    }
+    gateway.get("/").await.expect_status(200);
 }
 
 #[tokio::test]
