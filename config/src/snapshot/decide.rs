@@ -139,12 +139,12 @@ fn admit(route: &CompiledRoute, caller: &Caller, trail: &mut Trail) -> Result<()
 
 fn act(snapshot: &Snapshot, matched: &Match<'_>, found: &Found<'_>, trail: &mut Trail) -> Result<Outcome, Refusal> {
     let route = found.route;
+    if let Some(name) = &route.service {
+        let service = snapshot.service(name).ok_or_else(|| Refusal::new(Code::Internal))?;
+        return forward(service, matched, found, trail).map(Outcome::Forward);
+    }
     let path = matched.facts.path;
     match &route.source.target {
-        Target::Service(name) => {
-            let service = snapshot.service(name).ok_or_else(|| Refusal::new(Code::Internal))?;
-            forward(service, matched, found, trail).map(Outcome::Forward)
-        }
         Target::Queue(name) => match snapshot.queue(name) {
             Some(queue) if queue.is_active => Ok(Outcome::Publish(queue.clone())),
             _ => Err(Refusal::new(Code::QueueUnavailable)),
@@ -154,8 +154,8 @@ fn act(snapshot: &Snapshot, matched: &Match<'_>, found: &Found<'_>, trail: &mut 
             let location = route.location.as_ref().ok_or_else(|| Refusal::new(Code::Internal))?;
             Ok(Outcome::Redirect { location: location.render(path, &found.captures), status: *status_code })
         }
-        // Such a route does not compile.
-        Target::Channel(_) | Target::Aggregate(_) => Err(Refusal::new(Code::Internal)),
+        // Services were seen to above; the others do not compile.
+        Target::Service(_) | Target::Channel(_) | Target::Aggregate(_) => Err(Refusal::new(Code::Internal)),
     }
 }
 
@@ -165,17 +165,8 @@ fn forward(
     found: &Found<'_>,
     trail: &mut Trail,
 ) -> Result<Forward, Refusal> {
-    let source = &service.source;
-    if !source.is_active {
-        return Err(Refusal::new(Code::ServiceInactive));
-    }
-    if let Some(maintenance) = &source.maintenance {
-        return Err(Refusal {
-            status: maintenance.status_code,
-            message: Some(maintenance.message.as_str().into()),
-            retry_after_seconds: Some(maintenance.retry_after_seconds),
-            ..Refusal::new(Code::Maintenance)
-        });
+    if !service.is_open {
+        return Err(closed(service));
     }
     let (cluster, version) = match choose_version(service, matched, found, trail)? {
         Some(version) => (&version.cluster, Some(version.name.clone())),
@@ -193,8 +184,20 @@ fn forward(
         version,
         cluster: cluster.clone(),
         path,
-        timeouts: Deadlines::of(&found.route.source.timeouts, &source.timeouts),
+        timeouts: Deadlines::of(&found.route.timeouts, &service.timeouts),
     })
+}
+
+fn closed(service: &CompiledService) -> Refusal {
+    match &service.source.maintenance {
+        Some(maintenance) if service.source.is_active => Refusal {
+            status: maintenance.status_code,
+            message: Some(maintenance.message.as_str().into()),
+            retry_after_seconds: Some(maintenance.retry_after_seconds),
+            ..Refusal::new(Code::Maintenance)
+        },
+        _ => Refusal::new(Code::ServiceInactive),
+    }
 }
 
 /// The version that serves; `None` for `defaultUrl`.

@@ -66,7 +66,7 @@ pub fn match_request<'a>(snapshot: &'a Snapshot, facts: &RequestFacts<'a>) -> Ma
     }
     let Search { captures, allow, mut trail, .. } = search;
     let found = if let Some((host, route)) = hit {
-        trail.extend([Step::Host(host), Step::Matched(route.source.id)]);
+        trail.extend([Step::Host(host), Step::Matched(route.id)]);
         Ok(Found { route, captures })
     } else {
         Err(not_found(&allow))
@@ -155,11 +155,11 @@ impl<'a> Search<'_, 'a> {
             let takes = |method: &Method| route.methods.contain(method);
             let method_fits = takes(self.facts.method) || self.preflight.as_ref().is_some_and(takes);
             if !route.conditions.iter().all(|it| it.holds(self.facts.headers, self.facts.query)) {
-                self.trail.push(Step::PassedOver(route.source.id, Mismatch::Condition));
+                self.trail.push(Step::PassedOver(route.id, Mismatch::Condition));
             } else if method_fits {
                 return Some(route);
             } else {
-                self.trail.push(Step::PassedOver(route.source.id, Mismatch::Method));
+                self.trail.push(Step::PassedOver(route.id, Mismatch::Method));
                 self.allow.push(route);
             }
         }

@@ -9,13 +9,19 @@ use super::checks;
 use super::condition::Condition;
 use super::pattern::{Pattern, Template};
 use super::problems::Problems;
-use crate::model::{Credential, Route, Target, host};
+use crate::model::{Credential, Id, Route, Target, Timeouts, host};
 
 #[derive(Debug)]
 pub struct CompiledRoute {
     pub source: Arc<Route>,
     pub pattern: Pattern,
     pub methods: Methods,
+    // What every request asks of the route stands here again: its source lies elsewhere in memory, and among thousands of
+    // routes each further place is a cache miss.
+    pub(super) id: Id<Route>,
+    /// The name of the service that it leads to.
+    pub(super) service: Option<Box<str>>,
+    pub(super) timeouts: Timeouts,
     pub(super) conditions: Vec<Condition>,
     pub(super) rewrite: Option<Template>,
     /// Of a redirect.
@@ -162,6 +168,12 @@ impl CompiledRoute {
         Some(Self {
             version_capture: pattern.position("version"),
             is_public: source.access.any_of.contains(&Credential::Public),
+            id: source.id,
+            service: match &source.target {
+                Target::Service(name) => Some(name.as_str().into()),
+                _ => None,
+            },
+            timeouts: source.timeouts.clone(),
             source: source.clone(),
             pattern,
             methods,

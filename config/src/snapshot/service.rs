@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::problems::Problems;
 use super::upstream::UpstreamUrl;
-use crate::model::{Algorithm, Id, Protocol, Service, ServiceVersion};
+use crate::model::{Algorithm, Id, Protocol, Service, ServiceVersion, Timeouts};
 
 #[derive(Debug)]
 pub struct CompiledService {
@@ -16,6 +16,11 @@ pub struct CompiledService {
     /// Behind `fallbackUrl`.
     pub fallback: Option<Arc<Cluster>>,
     pub(super) sticky_seed: u64,
+    // What every request asks of the service stands here again, as in a route.
+    /// Active, and not under maintenance.
+    pub(super) is_open: bool,
+    pub(super) has_versions: bool,
+    pub(super) timeouts: Timeouts,
 }
 
 #[derive(Debug)]
@@ -83,13 +88,16 @@ impl CompiledService {
             default_cluster,
             fallback,
             sticky_seed: sticky_hash(&[&source.service_name]),
+            is_open: source.is_active && source.maintenance.is_none(),
+            has_versions: !source.versions.is_empty(),
+            timeouts: source.timeouts.clone(),
         }
     }
 
     /// A service without versions ignores pins.
     #[must_use]
     pub fn has_versions(&self) -> bool {
-        !self.source.versions.is_empty()
+        self.has_versions
     }
 
     /// Every cluster that requests to this service may be sent to.
