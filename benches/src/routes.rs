@@ -10,7 +10,8 @@ use crate::stack::Stack;
 pub fn run(rounds: &Rounds, sizes: &[usize], origin: SocketAddr) -> anyhow::Result<Vec<f64>> {
     let mut contenders = Vec::new();
     for routes in sizes {
-        let stack = Stack::start(None, origin, *routes, routes.div_ceil(10))?;
+        // One service: with many the pool of connections to backends would be measured, not the routes.
+        let stack = Stack::start(None, origin, *routes, 1)?;
         let peer = Peer::of_stack(format!("{routes} routes"), stack);
         // A prime step: neighbours in the configuration are not neighbours in time.
         let paths = (0..*routes).map(|number| fleet::path(number * 7919 % routes)).collect();
