@@ -15,7 +15,7 @@ use crate::forward::{self, Peer};
 use crate::judge::judge;
 use crate::observe::metrics::Metrics;
 use crate::reply;
-use crate::request::{RequestCtx, RequestId};
+use crate::request::{RequestCtx, request_id};
 use crate::upstream::Attempt;
 
 /// Longest silence of a client in the middle of its request.
@@ -30,8 +30,7 @@ pub(crate) fn greet(session: &mut Session, ctx: &mut RequestCtx, keepalive_secon
     }
     session.set_read_timeout(Some(CLIENT_READ));
     session.set_write_timeout(Some(CLIENT_WRITE));
-    let sent = session.req_header().headers.get("x-request-id");
-    ctx.id = sent.and_then(|id| RequestId::of_client(id.as_bytes())).unwrap_or_else(RequestId::random);
+    ctx.id = request_id(&session.req_header().headers);
 }
 
 /// Answers what the gateway answers by itself. `true`: it did.
@@ -148,7 +147,6 @@ pub(crate) fn begin_response(
     if draining {
         session.set_keepalive(None);
     }
-    head.insert_header("x-request-id", ctx.id.as_str().to_owned())?;
     check_deadline(ctx).map(|_| ())
 }
 

@@ -8,11 +8,11 @@ use gateway_config::snapshot::{
     BodyFacts, Caller, Code, Decision, Outcome, Refusal, RequestFacts, Snapshot, Trail, decide, host_of, match_request,
     path,
 };
-use http::{HeaderMap, Version, header};
+use http::{HeaderMap, HeaderName, Version, header};
 use pingora::http::RequestHeader;
 
 /// The header that carries an API key.
-pub(crate) const API_KEY: &str = "x-api-key";
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// What judging a request brought.
 #[derive(Debug)]

@@ -10,10 +10,9 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use serde::Serialize;
 
-use crate::request::RequestId;
+use crate::request::X_REQUEST_ID;
 
 const X_GATEWAY_CODE: HeaderName = HeaderName::from_static("x-gateway-code");
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The body of a refusal.
 #[derive(Serialize)]
@@ -47,7 +46,7 @@ pub(crate) async fn refuse(
     session: &mut Session,
     refusal: &Refusal,
     snapshot: Option<&Snapshot>,
-    id: &RequestId,
+    id: &HeaderValue,
 ) -> Result<()> {
     let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let reason = status.canonical_reason().unwrap_or("Error");
@@ -66,7 +65,7 @@ pub(crate) async fn refuse(
             instance: path,
             code: refusal.code.as_str(),
             timestamp,
-            request_id: id.as_str(),
+            request_id: id.to_str().unwrap_or_default(),
         };
         ("application/problem+json", serde_json::to_vec(&problem))
     } else {
@@ -77,7 +76,7 @@ pub(crate) async fn refuse(
             message,
             timestamp,
             path,
-            request_id: id.as_str(),
+            request_id: id.to_str().unwrap_or_default(),
         };
         ("application/json", serde_json::to_vec(&body))
     };
@@ -102,7 +101,7 @@ pub(crate) async fn respond(
     session: &mut Session,
     respond: &Respond,
     snapshot: &Snapshot,
-    id: &RequestId,
+    id: &HeaderValue,
 ) -> Result<()> {
     let status = StatusCode::from_u16(respond.status_code).unwrap_or(StatusCode::OK);
     let answer = begin(status, &respond.content_type, Some(snapshot), id)?;
@@ -114,7 +113,7 @@ pub(crate) async fn redirect(
     location: &str,
     status: u16,
     snapshot: &Snapshot,
-    id: &RequestId,
+    id: &HeaderValue,
 ) -> Result<()> {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FOUND);
     let mut answer = begin(status, "text/plain; charset=utf-8", Some(snapshot), id)?;
@@ -130,7 +129,7 @@ pub(crate) async fn redirect(
 }
 
 /// Says no in place of a backend that failed. Nothing is written when the backend's answer had already begun.
-pub(crate) async fn fail(session: &mut Session, code: Code, snapshot: Option<&Snapshot>, id: &RequestId) {
+pub(crate) async fn fail(session: &mut Session, code: Code, snapshot: Option<&Snapshot>, id: &HeaderValue) {
     if session.response_written().is_some() {
         return;
     }
@@ -145,13 +144,11 @@ fn begin(
     status: StatusCode,
     content_type: &str,
     snapshot: Option<&Snapshot>,
-    id: &RequestId,
+    id: &HeaderValue,
 ) -> Result<Box<ResponseHeader>> {
     let mut answer = ResponseHeader::build_no_case(status, Some(10))?;
     answer.insert_header(header::CONTENT_TYPE, content_type.to_owned())?;
-    if !id.as_str().is_empty() {
-        answer.insert_header(X_REQUEST_ID, id.as_str().to_owned())?;
-    }
+    answer.insert_header(X_REQUEST_ID, id.clone())?;
     for (name, value) in snapshot.iter().flat_map(|snapshot| &snapshot.defaults().security_headers) {
         answer.insert_header(name.clone(), value.clone())?;
     }

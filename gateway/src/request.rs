@@ -1,10 +1,10 @@
 //! What the gateway knows of one request while it runs.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
 use gateway_config::snapshot::{Code, Decision};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::drain::InFlight;
 use crate::live::Live;
@@ -15,7 +15,7 @@ pub(crate) struct RequestCtx {
     /// One request, one snapshot. `None`: none has come in yet.
     pub(crate) live: Option<Arc<Live>>,
     pub(crate) started: Instant,
-    pub(crate) id: RequestId,
+    pub(crate) id: HeaderValue,
     pub(crate) decision: Option<Decision>,
     pub(crate) attempt: Option<Attempt>,
     /// The normalised path, where it differs from what the client sent or where the client sent an absolute URI.
@@ -31,7 +31,7 @@ impl RequestCtx {
         Self {
             live,
             started: Instant::now(),
-            id: RequestId::default(),
+            id: NO_ID,
             decision: None,
             attempt: None,
             path: None,
@@ -40,44 +40,35 @@ impl RequestCtx {
         }
     }
 
+    /// The id as text.
+    pub(crate) fn id(&self) -> &str {
+        self.id.to_str().unwrap_or_default()
+    }
+
     /// The name of the matched route; empty for none.
     pub(crate) fn route_name(&self) -> &str {
         self.decision.as_ref().and_then(|it| it.route.as_ref()).map_or("", |route| route.source.name.as_str())
     }
 }
 
-/// The id by which a request is found in logs: the client's if it is sane, else our own. Kept inline.
-#[derive(Clone, Copy)]
-pub(crate) struct RequestId {
-    length: u8,
-    text: [u8; Self::MAX],
-}
+/// The id by which a request is found in logs, on both sides of the gateway.
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-impl RequestId {
+/// The client's own id if it is short and plain, else 128 random bits in hexadecimal.
+pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
     const MAX: usize = 64;
-
-    /// The client's own, if it is short and plain.
-    pub(crate) fn of_client(value: &[u8]) -> Option<Self> {
-        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
-        if value.is_empty() || value.len() > Self::MAX || !value.iter().all(plain) {
-            return None;
-        }
-        let mut text = [0; Self::MAX];
-        text.get_mut(..value.len())?.copy_from_slice(value);
-        Some(Self { length: u8::try_from(value.len()).ok()?, text })
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+    let is_sane = |id: &&HeaderValue| (1..=MAX).contains(&id.len()) && id.as_bytes().iter().all(plain);
+    if let Some(id) = headers.get(X_REQUEST_ID).filter(is_sane) {
+        return id.clone();
     }
-
-    /// 128 random bits in hexadecimal.
-    pub(crate) fn random() -> Self {
-        let mut text = [0; Self::MAX];
-        write_hex(rand::random(), &mut text);
-        Self { length: 32, text }
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        self.text.get(..usize::from(self.length)).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
-    }
+    let mut text = [0; 32];
+    write_hex(rand::random(), &mut text);
+    HeaderValue::from_bytes(&text).unwrap_or(NO_ID)
 }
+
+/// Before the head was looked at.
+const NO_ID: HeaderValue = HeaderValue::from_static("-");
 
 /// Writes 32 digits to the beginning of `out`.
 pub(crate) fn write_hex(bits: u128, out: &mut [u8]) {
@@ -90,30 +81,20 @@ pub(crate) fn write_hex(bits: u128, out: &mut [u8]) {
     }
 }
 
-impl Default for RequestId {
-    fn default() -> Self {
-        Self { length: 0, text: [0; Self::MAX] }
-    }
-}
-
-impl fmt::Debug for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn only_short_plain_ids_of_clients_are_kept() {
-        assert_eq!(RequestId::of_client(b"a-1_B.2").unwrap().as_str(), "a-1_B.2");
-        for bad in [&b""[..], b"a b", b"a\r\nb", b"\xff", &[b'a'; 65]] {
-            assert!(RequestId::of_client(bad).is_none());
+        let id_for = |sent: &[u8]| {
+            let headers = HeaderMap::from_iter([(X_REQUEST_ID, HeaderValue::from_bytes(sent).unwrap())]);
+            request_id(&headers)
+        };
+        assert_eq!(id_for(b"a-1_B.2"), "a-1_B.2");
+        for bad in [&b""[..], b"a b", b"a,b", b"\xff", &[b'a'; 65]] {
+            assert_eq!(id_for(bad).len(), 32);
         }
-        let id = RequestId::random();
-        assert_eq!(id.as_str().len(), 32);
-        assert_ne!(id.as_str(), RequestId::random().as_str());
+        assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
     }
 }

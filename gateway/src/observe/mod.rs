@@ -26,7 +26,7 @@ pub(crate) fn account(session: &Session, error: Option<&Error>, ctx: &RequestCtx
     let Some(error) = error else { return };
     // Once, here: the error's text names addresses of backends, which operators may know and clients may not.
     tracing::info!(
-        request_id = ctx.id.as_str(),
+        request_id = ctx.id(),
         route = ctx.route_name(),
         code = ctx.refused.map_or("client_gone", gateway_config::snapshot::Code::as_str),
         status,
