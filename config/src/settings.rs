@@ -43,6 +43,9 @@ pub enum LogFormat {
     Pretty,
 }
 
+/// The tables that a settings file may have, for processes may share one.
+const TABLES: [&str; 2] = ["gateway", "admin-api"];
+
 #[derive(Debug, Error)]
 pub enum SettingsError {
     /// Usage, help and version: clap writes them best.
@@ -79,6 +82,10 @@ fn file_flags(path: &Path, own: &str, command: &Command, matches: &ArgMatches) -
     let file: toml::Table = text.parse().map_err(|why: toml::de::Error| error(why.message().to_owned()))?;
     let mut flags = Vec::new();
     let empty = toml::Table::new();
+    let stranger = file.iter().find(|(name, value)| value.is_table() && !TABLES.contains(&name.as_str()));
+    if let Some((name, _)) = stranger {
+        return Err(error(format!("there is no program \"{name}\"; a table is one of {}", TABLES.join(", "))));
+    }
     let table = file.get(own).and_then(toml::Value::as_table).unwrap_or(&empty);
     let common = file.iter().filter(|(_, value)| !value.is_table());
     for (key, value) in common.chain(table) {
@@ -156,6 +163,8 @@ mod tests {
     fn an_unknown_key_is_named() {
         let error = load_with("[gateway]\nlissen = \"x\"\n", &[]).unwrap_err();
         assert!(error.to_string().contains("lissen"), "{error}");
+        let error = load_with("[gatewy]\nlisten = \"x\"\n", &[]).unwrap_err();
+        assert!(error.to_string().contains("gatewy"), "{error}");
         let error = load_with("listen = [1]\n", &[]).unwrap_err();
         assert!(error.to_string().contains("listen"), "{error}");
     }

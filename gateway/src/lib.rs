@@ -37,7 +37,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             let _ = usage.print();
             return if usage.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
-        Err(error) => return fail(&error.into()),
+        Err(error) => {
+            fail(&error.into());
+            return ExitCode::from(2);
+        }
     };
     let outcome = match cli.command {
         Command::Serve(settings) => {

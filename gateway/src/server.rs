@@ -17,6 +17,7 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{Fds, ListenFds};
 use pingora::services::listening::Service;
 use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpSocket;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -41,6 +42,7 @@ const MAX_ATTEMPTS: usize = 20;
 const FAREWELL: Duration = Duration::from_secs(2);
 
 pub(crate) fn serve(settings: &ServeSettings) -> anyhow::Result<()> {
+    raise_file_limit();
     let control = runtime("control", 2)?;
     let threads = match settings.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -51,6 +53,14 @@ pub(crate) fn serve(settings: &ServeSettings) -> anyhow::Result<()> {
     proxy.shutdown_background();
     control.shutdown_timeout(Duration::from_millis(100));
     outcome
+}
+
+/// Every connection is a file, and the usual soft limit of 1024 is far below what the hard one allows.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "could not raise the limit of open files");
+    }
 }
 
 fn runtime(name: &str, threads: usize) -> anyhow::Result<Runtime> {
@@ -122,7 +132,7 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
     let _ = serving.await;
     stop.cancel();
     let _ = tokio::time::timeout(FAREWELL, futures::future::join(reporter, keeper)).await;
-    drop(ops_listener.0);
+    let _ = ops_listener.0.send(true);
     tracing::info!("stopped");
     Ok(())
 }

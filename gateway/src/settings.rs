@@ -38,8 +38,8 @@ pub(crate) struct ServeSettings {
     /// Threads that handle traffic; 0: one for each core
     #[arg(long, env = "GATEWAY_THREADS", default_value_t = 0)]
     pub(crate) threads: usize,
-    /// Idle connections to backends kept for reuse, for each thread
-    #[arg(long, env = "GATEWAY_UPSTREAM_POOL", default_value_t = 512)]
+    /// Idle connections to backends kept for reuse: one pool of this many times the threads
+    #[arg(long, env = "GATEWAY_UPSTREAM_POOL", default_value_t = 1024)]
     pub(crate) upstream_pool: usize,
     /// How long an idle client connection is kept
     #[arg(long, env = "GATEWAY_KEEPALIVE_SECONDS", default_value_t = 75)]

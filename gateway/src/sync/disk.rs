@@ -80,14 +80,7 @@ impl DiskSnapshot {
 
     /// Replaces the file as one step, and only when every byte is safe on disk. Answers its size.
     pub(crate) fn write(&self, configuration: &Configuration, generation: u64) -> Result<u64, DiskError> {
-        let mut sections: Map<String, Value> = Map::new();
-        for item in configuration.items() {
-            let section = sections.entry(item.kind().plural()).or_insert_with(|| Value::Array(Vec::new()));
-            if let Some(members) = section.as_array_mut() {
-                members.push(item.to_json());
-            }
-        }
-        let body = serde_json::to_vec(&sections).map_err(io::Error::other)?;
+        let body = body(configuration)?;
         let header = Header {
             gatehouse_snapshot: true,
             format_version: FORMAT_VERSION,
@@ -109,6 +102,25 @@ impl DiskSnapshot {
         File::open(dir)?.sync_all()?;
         Ok(bytes.len() as u64)
     }
+}
+
+/// One item after the other: the whole as a tree of values would take several times the room, at every change.
+fn body(configuration: &Configuration) -> io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    let mut section = None;
+    for item in configuration.items() {
+        let kind = item.kind();
+        let begins = match section.replace(kind) {
+            Some(before) if before == kind => ",".to_owned(),
+            Some(_) => format!("],\"{}\":[", kind.plural()),
+            None => format!("{{\"{}\":[", kind.plural()),
+        };
+        body.extend_from_slice(begins.as_bytes());
+        serde_json::to_writer(&mut body, &item.to_json())?;
+    }
+    // There are always defaults, so a section was begun.
+    body.extend_from_slice(b"]}");
+    Ok(body)
 }
 
 fn checksum(generation: u64, body: &[u8]) -> String {

@@ -122,7 +122,13 @@ impl Sync {
                     return;
                 }
                 match live.snapshot.apply(&change) {
-                    Ok(snapshot) => self.swap_changed(&live, snapshot, &change).await,
+                    Ok(snapshot) => {
+                        self.swap_changed(&live, snapshot, &change).await;
+                        if self.status.is_degraded(Reason::ConfigurationRefused) {
+                            // Whether this change mended what was refused, only everything tells.
+                            self.load_all().await;
+                        }
+                    }
                     // It was valid when it was written, so it is what is served here that differs: read everything.
                     Err(_) => self.load_all().await,
                 }
@@ -211,7 +217,6 @@ impl Sync {
         self.metrics.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
         self.metrics.applied_at.set(self.clock.now().micros() / 1_000_000);
         self.metrics.reloaded(how);
-        self.status.mend(Reason::ConfigurationRefused);
         self.current.swap(Arc::new(live));
         self.status.applied(generation, source);
         tracing::debug!(generation, "serving generation {generation}");

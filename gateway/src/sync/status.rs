@@ -117,6 +117,10 @@ impl Status {
         }
     }
 
+    pub(crate) fn is_degraded(&self, reason: Reason) -> bool {
+        self.lock().degraded.contains_key(&reason)
+    }
+
     pub(crate) fn degraded(&self) -> Vec<Degraded> {
         let inner = self.lock();
         inner.degraded.iter().map(|(reason, detail)| Degraded { reason: *reason, detail: detail.clone() }).collect()
