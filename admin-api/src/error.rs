@@ -195,11 +195,6 @@ impl Failure {
         }
     }
 
-    /// A conflict that the caller had made a condition.
-    pub(crate) fn into_stale(self) -> Self {
-        if self.status() == StatusCode::CONFLICT { Self::stale(self.0.message.clone()) } else { self }
-    }
-
     /// A question about a change is answered with what is wrong with it, whatever that is.
     pub(crate) fn of_asked(error: ChangeError) -> Self {
         match error {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use axum::response::{IntoResponse, Response};
-use gateway_config::change::{Applied, Expect, Op, Proposal};
+use gateway_config::change::{Applied, ChangeError, Op, Proposal};
 use http::header::{HeaderName, LOCATION};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
@@ -30,6 +30,24 @@ pub(crate) struct Standing {
 
 /// Makes the change.
 pub(crate) async fn write(state: &AppState, caller: &Caller, proposal: Proposal) -> Result<Applied, Failure> {
+    write_or(state, caller, proposal, Failure::from).await
+}
+
+/// Creates or replaces. Who said `If-None-Match: *` and finds something failed its own condition: 412 rather than 409.
+pub(crate) async fn put(state: &AppState, caller: &Caller, proposal: Proposal) -> Result<Applied, Failure> {
+    let refused = |error| match error {
+        ChangeError::Exists { .. } => Failure::stale(error.to_string()),
+        other => other.into(),
+    };
+    write_or(state, caller, proposal, refused).await
+}
+
+async fn write_or(
+    state: &AppState,
+    caller: &Caller,
+    proposal: Proposal,
+    refused: fn(ChangeError) -> Failure,
+) -> Result<Applied, Failure> {
     let started = Instant::now();
     // What is no object is wrong whatever stands there now, so this goes before the conditions.
     if proposal.op != Op::Delete && !proposal.value.is_object() {
@@ -37,16 +55,10 @@ pub(crate) async fn write(state: &AppState, caller: &Caller, proposal: Proposal)
         return Err(Failure::invalid_at(path, "must be a JSON object"));
     }
     let proposals = [proposal];
-    let applied = state.ask(state.changer.write(&caller.actor, &proposals)).await?;
+    let written = async { state.changer.write(&caller.actor, &proposals).await.map_err(refused) };
+    let applied = state.ask(written).await?;
     state.metrics.wrote(started.elapsed(), applied.generation);
     Ok(applied)
-}
-
-/// Creates or replaces. Who said `If-None-Match: *` and finds something failed its own condition: 412 rather than 409.
-pub(crate) async fn put(state: &AppState, caller: &Caller, proposal: Proposal) -> Result<Applied, Failure> {
-    let is_conditional = proposal.expect == Expect::Absent;
-    let written = write(state, caller, proposal).await;
-    written.map_err(|failure| if is_conditional { failure.into_stale() } else { failure })
 }
 
 /// The answer to a write that was made, once its nodes are waited for. `standing` is `None` after a deletion.
