@@ -6,6 +6,7 @@
 
 mod error;
 mod proposal;
+mod shape;
 mod stamp;
 
 use std::collections::HashMap;
@@ -319,7 +320,7 @@ impl Touched {
             None => None,
             Some(value) => {
                 let value = stamp::stamped(proposal.kind, value, current_json.as_ref(), now);
-                Some(Item::from_json(proposal.kind, value).map_err(|problem| ChangeError::Invalid(vec![problem]))?)
+                Some(read(proposal, &value).map_err(ChangeError::Invalid)?)
             }
         };
         let (was, is) = (current.as_ref().map(Item::digest), next.as_ref().map(Item::digest));
@@ -335,6 +336,14 @@ impl Touched {
         });
         Ok(())
     }
+}
+
+/// The entity that the value holds.
+fn read(proposal: &Proposal, value: &Value) -> std::result::Result<Item, Vec<Problem>> {
+    let item = Item::from_json(proposal.kind, value.clone()).map_err(|problem| vec![problem])?;
+    let mut problems = Vec::new();
+    shape::check(value, &item.to_json(), &format!("{}/{}", proposal.kind.plural(), proposal.name), &mut problems);
+    if problems.is_empty() { Ok(item) } else { Err(problems) }
 }
 
 /// The tag by which a reader proves what it read: the entity's content hash, shortened.
