@@ -56,6 +56,7 @@ async fn json_of_the_wrong_shape_is_422_with_the_path() {
         (json!({"descripton": "x"}), "services/auth/descripton"),
         (json!({"isActive": "yes"}), "services/auth/isActive"),
         (json!({"timeouts": {"readMs": -1}}), "services/auth/timeouts/readMs"),
+        (json!({"timeouts": [1, 2]}), "services/auth/timeouts"),
         (json!({"timeouts": {"red": 1}}), "services/auth/timeouts/red"),
         (json!({"versions": [{"version": "v1"}, {"x": 1}]}), "services/auth/versions/1/x"),
         (json!({"maxConcurrent": 1e300}), "services/auth/maxConcurrent"),
