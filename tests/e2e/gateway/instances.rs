@@ -87,7 +87,7 @@ async fn a_service_that_nobody_answers_for_is_refused_at_once() {
             .contains(&(answer.status, answer.code())),
         "{answer}"
     );
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(2), "not after a timeout: {:?}", start.elapsed());
 }
 
 #[tokio::test]
