@@ -1,6 +1,6 @@
 //! The file itself: its folder, its mode, and where it may not lie.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
@@ -34,6 +34,16 @@ pub(super) fn prepare(file: &Path) -> Result<(), String> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(format!("could not make the file: {error}")),
     }
+}
+
+/// Locks the file's folder until what is returned is dropped.
+pub(super) async fn take_turn(file: &Path) -> std::io::Result<File> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
+    let lock = || {
+        let folder = File::open(folder)?;
+        folder.lock().map(|()| folder)
+    };
+    tokio::task::spawn_blocking(lock).await.map_err(std::io::Error::other)?
 }
 
 #[cfg(target_os = "linux")]

@@ -54,6 +54,9 @@ impl SqliteBackend {
         let files = [configuration_file.clone(), runtime_file.clone()];
         let prepared = tokio::task::spawn_blocking(move || files.iter().try_for_each(|path| file::prepare(path)));
         prepared.await.unwrap_or_else(|error| Err(error.to_string())).map_err(bad)?;
+        for path in [&configuration_file, &runtime_file] {
+            switch_to_wal(path).await;
+        }
         Ok(Self {
             configuration: pool(&configuration_file, SqliteSynchronous::Full, options),
             // The nodes report anew every second: after a power cut nothing of it is missed.
@@ -80,6 +83,16 @@ fn connection(file: &Path) -> SqliteConnectOptions {
         .busy_timeout(BUSY)
         .foreign_keys(true)
         .disable_statement_logging()
+}
+
+/// Makes a new file a WAL database, one process after the other: when two switch it at the same moment, SQLite tells one of
+/// them "database is locked" at once, whatever the busy timeout. Later connections find it switched.
+async fn switch_to_wal(file: &Path) {
+    let Ok(_turn) = file::take_turn(file).await else { return };
+    // What is wrong with the file is told by whoever reads it.
+    if let Ok(connection) = SqliteConnection::connect_with(&connection(file)).await {
+        let _ = connection.close().await;
+    }
 }
 
 /// All migrations in one transaction that locks the file first, so that two processes can't both begin.
