@@ -16,8 +16,8 @@ run: ## build and start everything for a first look, seeded with a demo (ARGS="â
 test: ## check format and lints, then run all tests, with a Postgres of their own
 	@scripts/prerequisites test
 	@$(MAKE) --no-print-directory lint
+	cargo test --quiet --workspace --doc
 	tests/with-servers $(RUN_TESTS) --workspace
-	cargo test --workspace --doc
 
 prove: ## run the tests with the full counts of the promises (takes long)
 	@scripts/prerequisites test
