@@ -33,14 +33,15 @@ pub(crate) fn greet(session: &mut Session, ctx: &mut RequestCtx, keepalive_secon
     ctx.id = request_id(&session.req_header().headers);
 }
 
-/// Answers what the gateway answers by itself. `true`: it did.
+/// Answers what the gateway answers by itself. `true`: it did. The answers are boxed, so that a request that is forwarded does not
+/// carry room for them.
 pub(crate) async fn decide_and_answer(session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
     let Some(live) = ctx.live.clone() else {
         let refusal = Refusal {
             message: Some("the gateway has no configuration yet".into()),
             ..Refusal::new(Code::NoHealthyUpstream)
         };
-        return refuse(session, ctx, &refusal).await;
+        return Box::pin(refuse(session, ctx, &refusal)).await;
     };
     let address = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
     let judgement = judge(&live.snapshot, session.req_header(), address);
@@ -52,11 +53,11 @@ pub(crate) async fn decide_and_answer(session: &mut Session, ctx: &mut RequestCt
             Ok(false)
         }
         Outcome::Respond(respond) => {
-            reply::respond(session, respond, &live.snapshot, &ctx.id).await?;
+            Box::pin(reply::respond(session, respond, &live.snapshot, &ctx.id)).await?;
             Ok(true)
         }
         Outcome::Redirect { location, status } => {
-            reply::redirect(session, location, *status, &live.snapshot, &ctx.id).await?;
+            Box::pin(reply::redirect(session, location, *status, &live.snapshot, &ctx.id)).await?;
             Ok(true)
         }
         Outcome::Publish(_) => {
@@ -64,11 +65,11 @@ pub(crate) async fn decide_and_answer(session: &mut Session, ctx: &mut RequestCt
                 message: Some("this version of the gateway can't publish to queues".into()),
                 ..Refusal::new(Code::QueueUnavailable)
             };
-            refuse(session, ctx, &refusal).await
+            Box::pin(refuse(session, ctx, &refusal)).await
         }
         Outcome::Refuse(refusal) => {
             let refusal = refusal.clone();
-            refuse(session, ctx, &refusal).await
+            Box::pin(refuse(session, ctx, &refusal)).await
         }
     }
 }

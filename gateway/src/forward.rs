@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType, Result};
 
-use crate::request::{RequestCtx, X_REQUEST_ID, write_hex};
+use crate::request::{RequestCtx, X_REQUEST_ID, hex};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -147,11 +147,8 @@ fn is_traceparent(value: &[u8]) -> bool {
 
 fn new_traceparent() -> Inline<55> {
     let mut text = Inline::default();
-    let mut span = [0; 32];
     // Never 0: one bit is always set.
-    write_hex(rand::random::<u128>() | 1, &mut span);
-    let mut trace = [0; 32];
-    write_hex(rand::random::<u128>() | 1, &mut trace);
+    let (trace, span) = (hex(rand::random::<u128>() | 1), hex(rand::random::<u128>() | 1));
     for part in [&b"00-"[..], &trace, b"-", span.get(16..).unwrap_or_default(), b"-00"] {
         text.push(part);
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
@@ -36,12 +35,8 @@ impl ProxyHttp for Gateway {
     /// No modules: compression and the like are policies of routes.
     fn init_downstream_modules(&self, _modules: &mut pingora::modules::http::HttpModules) {}
 
-    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Box<RequestCtx>) -> Result<()> {
-        act::greet(session, ctx, self.keepalive_seconds, self.load.is_draining());
-        Ok(())
-    }
-
     async fn request_filter(&self, session: &mut Session, ctx: &mut Box<RequestCtx>) -> Result<bool> {
+        act::greet(session, ctx, self.keepalive_seconds, self.load.is_draining());
         act::decide_and_answer(session, ctx).await
     }
 
@@ -111,18 +106,6 @@ impl ProxyHttp for Gateway {
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Box<RequestCtx>) -> FailToProxy {
         act::fail(session, ctx, error).await
-    }
-
-    async fn connected_to_upstream(
-        &self,
-        _session: &mut Session,
-        _reused: bool,
-        _peer: &HttpPeer,
-        _fd: std::os::unix::io::RawFd,
-        _digest: Option<&Digest>,
-        _ctx: &mut Box<RequestCtx>,
-    ) -> Result<()> {
-        Ok(())
     }
 
     /// Failures are logged once, in `logging`.

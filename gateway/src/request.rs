@@ -62,23 +62,16 @@ pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
     if let Some(id) = headers.get(X_REQUEST_ID).filter(is_sane) {
         return id.clone();
     }
-    let mut text = [0; 32];
-    write_hex(rand::random(), &mut text);
-    HeaderValue::from_bytes(&text).unwrap_or(NO_ID)
+    HeaderValue::from_bytes(&hex(rand::random())).unwrap_or(NO_ID)
 }
 
 /// Before the head was looked at.
 const NO_ID: HeaderValue = HeaderValue::from_static("-");
 
-/// Writes 32 digits to the beginning of `out`.
-pub(crate) fn write_hex(bits: u128, out: &mut [u8]) {
+/// 128 bits as 32 digits.
+pub(crate) fn hex(bits: u128) -> [u8; 32] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (byte, digit) in bits.to_be_bytes().iter().zip(out.chunks_exact_mut(2)) {
-        if let [high, low] = digit {
-            *high = DIGITS.get(usize::from(byte >> 4)).copied().unwrap_or(b'0');
-            *low = DIGITS.get(usize::from(byte & 0xf)).copied().unwrap_or(b'0');
-        }
-    }
+    std::array::from_fn(|at| DIGITS[(bits >> (124 - 4 * at)) as usize & 0xf])
 }
 
 #[cfg(test)]
