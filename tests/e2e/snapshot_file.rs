@@ -29,9 +29,9 @@ async fn snapshot_file(gateway: &Gateway) -> PathBuf {
     let served = gateway.generation().await;
     eventually("the snapshot on disk to be the one that is served", async || {
         let bytes = std::fs::read(&file).map_err(|error| error.to_string())?;
-        let header = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let header: serde_json::Value = serde_json::from_slice(header).map_err(|error| error.to_string())?;
-        if header["generation"] == served { Ok(()) } else { Err(header.to_string()) }
+        let seal = bytes.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+        let seal: serde_json::Value = serde_json::from_slice(seal).map_err(|error| error.to_string())?;
+        if seal["generation"] == served { Ok(()) } else { Err(seal.to_string()) }
     })
     .await;
     file

@@ -1,10 +1,10 @@
 //! The last good snapshot on disk: what serves when the database is away at the start.
 //!
-//! One line of JSON that says what follows (format, generation, length, checksum), then the configuration as JSON. Written
-//! beside and renamed, so that a crash leaves the old one.
+//! A line with the configuration as JSON, then one that vouches for it (format, generation, length, checksum). Written beside and
+//! renamed, so that a crash leaves the old one.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,7 @@ pub(crate) enum DiskError {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Header {
+struct Seal {
     gatehouse_snapshot: bool,
     format_version: i32,
     generation: u64,
@@ -56,14 +56,16 @@ impl DiskSnapshot {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let end = bytes.iter().position(|byte| *byte == b'\n').ok_or(DiskError::Foreign)?;
-        let (header, body) = bytes.split_at(end);
-        let body = body.get(1..).unwrap_or_default();
-        let header: Header = serde_json::from_slice(header).map_err(|_| DiskError::Foreign)?;
-        if header.format_version > FORMAT_VERSION {
-            return Err(DiskError::Format(header.format_version));
+        let text = bytes.strip_suffix(b"\n").ok_or(DiskError::Checksum)?;
+        let end = text.iter().rposition(|byte| *byte == b'\n').ok_or(DiskError::Foreign)?;
+        let (body, seal) = text.split_at(end);
+        let seal: Seal = serde_json::from_slice(seal).map_err(|_| DiskError::Checksum)?;
+        if seal.format_version > FORMAT_VERSION {
+            return Err(DiskError::Format(seal.format_version));
         }
-        if checksum(header.generation, body) != header.blake3 || body.len() as u64 != header.length {
+        let mut hasher = begin_checksum(seal.generation);
+        hasher.update(body);
+        if hasher.finalize().to_hex().as_str() != seal.blake3 || body.len() as u64 != seal.length {
             return Err(DiskError::Checksum);
         }
         let sections: Map<String, Value> = serde_json::from_slice(body).map_err(|_| DiskError::Foreign)?;
@@ -75,59 +77,77 @@ impl DiskSnapshot {
                 configuration.put(Item::from_json(kind, member).map_err(|_| DiskError::Foreign)?);
             }
         }
-        Ok(Some((configuration, header.generation)))
+        Ok(Some((configuration, seal.generation)))
     }
 
     /// Replaces the file as one step, and only when every byte is safe on disk. Answers its size.
     pub(crate) fn write(&self, configuration: &Configuration, generation: u64) -> Result<u64, DiskError> {
-        let body = body(configuration)?;
-        let header = Header {
-            gatehouse_snapshot: true,
-            format_version: FORMAT_VERSION,
-            generation,
-            length: body.len() as u64,
-            blake3: checksum(generation, &body),
-        };
-        let mut bytes = serde_json::to_vec(&header).map_err(io::Error::other)?;
-        bytes.push(b'\n');
-        bytes.extend_from_slice(&body);
         let dir = self.path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(dir)?;
         // Gateways that share a directory must not write into one another's half-written file.
         let beside = dir.join(format!(".snapshot.{}.tmp", std::process::id()));
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        let mut body = Hashed { out: BufWriter::new(file), hasher: begin_checksum(generation), length: 0 };
+        write_body(configuration, &mut body)?;
+        let Hashed { mut out, hasher, length } = body;
+        let seal = Seal {
+            gatehouse_snapshot: true,
+            format_version: FORMAT_VERSION,
+            generation,
+            length,
+            blake3: hasher.finalize().to_hex().to_string(),
+        };
+        let seal = serde_json::to_string(&seal).map_err(io::Error::other)?;
+        write!(out, "\n{seal}\n")?;
+        out.flush()?;
+        out.get_ref().sync_all()?;
         fs::rename(&beside, &self.path)?;
         File::open(dir)?.sync_all()?;
-        Ok(bytes.len() as u64)
+        Ok(length + seal.len() as u64 + 2)
     }
 }
 
-/// One item after the other: the whole as a tree of values would take several times the room, at every change.
-fn body(configuration: &Configuration) -> io::Result<Vec<u8>> {
-    let mut body = Vec::new();
+/// One item after the other, straight to the file: the whole in memory would take its size once more, at every change.
+fn write_body(configuration: &Configuration, out: &mut impl Write) -> io::Result<()> {
     let mut section = None;
     for item in configuration.items() {
         let kind = item.kind();
-        let begins = match section.replace(kind) {
-            Some(before) if before == kind => ",".to_owned(),
-            Some(_) => format!("],\"{}\":[", kind.plural()),
-            None => format!("{{\"{}\":[", kind.plural()),
-        };
-        body.extend_from_slice(begins.as_bytes());
-        serde_json::to_writer(&mut body, &item.to_json())?;
+        match section.replace(kind) {
+            Some(before) if before == kind => write!(out, ",")?,
+            Some(_) => write!(out, "],\"{}\":[", kind.plural())?,
+            None => write!(out, "{{\"{}\":[", kind.plural())?,
+        }
+        serde_json::to_writer(&mut *out, &item.to_json())?;
     }
     // There are always defaults, so a section was begun.
-    body.extend_from_slice(b"]}");
-    Ok(body)
+    write!(out, "]}}")
 }
 
-fn checksum(generation: u64, body: &[u8]) -> String {
+/// Hashes and counts what passes through.
+struct Hashed<W> {
+    out: W,
+    hasher: blake3::Hasher,
+    length: u64,
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.hasher.update(bytes.get(..written).unwrap_or_default());
+        self.length += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// The generation is vouched for, too.
+fn begin_checksum(generation: u64) -> blake3::Hasher {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&generation.to_le_bytes());
-    hasher.update(body);
-    hasher.finalize().to_hex().to_string()
+    hasher
 }
 
 #[cfg(test)]
@@ -168,7 +188,7 @@ mod tests {
             fs::write(disk.path(), &bad).unwrap();
             match disk.read() {
                 Err(_) => {}
-                // A digit of what the header merely repeats may change without harm; what is served may not.
+                // A digit of what the seal merely repeats may change without harm; what is served may not.
                 Ok(read) => assert_eq!(read, Some((sample(), 7)), "altered at {at}"),
             }
         }
