@@ -208,7 +208,7 @@ impl Sockets {
     }
 
     fn announcement(&self) -> String {
-        format!("listening traffic={} tls={} ops={}", self.traffic.address, self.tls.address, self.ops.address)
+        format!("listening traffic={} ops={} tls={}", self.traffic.address, self.ops.address, self.tls.address)
     }
 }
 
