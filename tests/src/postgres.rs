@@ -1,6 +1,7 @@
 //! A Postgres cluster of a test's own, for tests that kill it, stop it and bring it back. Tests that only need a database share
 //! the run's cluster: see `database`.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::TcpListener;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
@@ -157,9 +158,16 @@ fn version(folder: &Path) -> u32 {
     folder.parent().and_then(Path::file_name).and_then(|name| name.to_str()?.parse().ok()).unwrap_or_default()
 }
 
-/// A port that was free a moment ago: Postgres cannot be asked to pick one.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("there is a free port").port()
+/// A port that was free a moment ago, below those that the system hands out by itself: while its owner is down, nobody else's
+/// connection or listener takes it.
+pub(crate) fn free_port() -> u16 {
+    loop {
+        let roll = RandomState::new().build_hasher().finish();
+        let port = 10_000 + u16::try_from(roll % 20_000).unwrap_or_default();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 fn children_of(parent: u32) -> Vec<u32> {

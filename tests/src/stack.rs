@@ -1,4 +1,4 @@
-//! A running fleet: one admin API and some gateways over one database, all ports picked by the operating system.
+//! A running fleet: one admin API and some gateways over one database, on free ports.
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -10,6 +10,7 @@ use crate::client::{Answer, Connection, Failure, Request};
 use crate::database::Database;
 use crate::entity::Entity;
 use crate::eventually::eventually;
+use crate::postgres::free_port;
 use crate::process::{Exit, Process, Signal};
 
 /// The token of the admin API in every test.
@@ -256,7 +257,9 @@ impl Gateway {
 
     /// Starts it and waits for nothing.
     pub fn launch(&mut self) {
-        let listen = |pick: fn(Ports) -> SocketAddr| self.ports.map_or(ANY_PORT.to_owned(), |at| pick(at).to_string());
+        let listen = |pick: fn(Ports) -> SocketAddr| {
+            self.ports.map_or_else(|| format!("127.0.0.1:{}", free_port()), |at| pick(at).to_string())
+        };
         let (traffic, tls, ops) = (listen(|at| at.traffic), listen(|at| at.tls), listen(|at| at.ops));
         let mut arguments = words(&["gateway", "serve", "--listen", &traffic, "--listen-tls", &tls]);
         arguments.extend(words(&["--ops-listen", &ops, "--database-url", &self.database_url]));

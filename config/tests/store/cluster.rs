@@ -1,5 +1,6 @@
 //! A Postgres cluster of a test's own, to be stopped in its tracks, killed and brought back.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::TcpListener;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
@@ -26,7 +27,7 @@ impl Cluster {
         if let Some((user, group)) = owner {
             chown(folder.path(), Some(user), Some(group)).unwrap();
         }
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let mut cluster = Self { server: None, folder, owner, port };
         let mut initdb = cluster.command("initdb");
         initdb.args(["-U", "gateway", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]);
@@ -129,4 +130,15 @@ fn programs() -> PathBuf {
     let newest = installed.map(|version| version.path().join("bin")).max();
     let on_path = std::env::var_os("PATH").unwrap_or_default();
     newest.into_iter().chain(std::env::split_paths(&on_path)).find(|folder| folder.join("initdb").is_file()).unwrap()
+}
+
+/// Below the ports that the system hands out by itself: while the server is down, nobody else takes it.
+fn free_port() -> u16 {
+    loop {
+        let roll = RandomState::new().build_hasher().finish();
+        let port = 10_000 + u16::try_from(roll % 20_000).unwrap_or_default();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
