@@ -76,6 +76,9 @@ async fn every_line_that_the_quickstart_prints_shows_what_it_says() {
     assert!(why.contains("\"outcome\":\"forward\"") && why.contains("\"trail\""), "{why}");
     let denied = demo.try_line("deny by default", 0).await;
     assert!(denied.contains(" 401 ") && denied.contains("credentials_missing"), "{denied}");
+    // In order, or its children would outlive it.
+    demo.process.signal(Signal::TERM);
+    assert_eq!(demo.process.wait_exit().await, Exit::Code(0));
 }
 
 #[tokio::test]
