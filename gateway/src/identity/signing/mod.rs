@@ -1,0 +1,1 @@
+//! What backends are told of the caller, signed with keys that the whole fleet shares.

@@ -1,0 +1,1 @@
+//! Tokens: JWTs verified by their issuer's keys, opaque ones by asking it.

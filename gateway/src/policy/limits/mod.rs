@@ -1,0 +1,1 @@
+//! Rate limits: exact, in this gateway or over the fleet.
