@@ -11,6 +11,7 @@ mod judge;
 mod live;
 mod observe;
 mod ops;
+mod phase;
 mod policy;
 mod proxy;
 mod quickstart;

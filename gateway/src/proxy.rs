@@ -1,10 +1,12 @@
 //! The phases of a request, as a table of contents: each names its step and hands it on. No logic lives here.
 
+use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
@@ -13,6 +15,7 @@ use crate::act;
 use crate::drain::Load;
 use crate::live::Current;
 use crate::observe::metrics::Metrics;
+use crate::phase::{self, Phase, over};
 use crate::request::RequestCtx;
 
 pub(crate) struct Gateway {
@@ -23,6 +26,7 @@ pub(crate) struct Gateway {
     pub(crate) keepalive_seconds: u64,
 }
 
+/// Phases that need not wait are written out as `over(...)` instead of as `async fn`; `phase` says why.
 #[async_trait]
 impl ProxyHttp for Gateway {
     /// Boxed: Pingora moves it along with its own futures several times.
@@ -35,9 +39,35 @@ impl ProxyHttp for Gateway {
     /// No modules: compression and the like are policies of routes.
     fn init_downstream_modules(&self, _modules: &mut pingora::modules::http::HttpModules) {}
 
+    fn early_request_filter<'a, 'b, 'c, 'f>(
+        &'a self,
+        _session: &'b mut Session,
+        _ctx: &'c mut Box<RequestCtx>,
+    ) -> Phase<'f, Result<()>>
+    where
+        'a: 'f,
+        'b: 'f,
+        'c: 'f,
+    {
+        over(Ok(()))
+    }
+
     async fn request_filter(&self, session: &mut Session, ctx: &mut Box<RequestCtx>) -> Result<bool> {
         act::greet(session, ctx, self.keepalive_seconds, self.load.is_draining());
         act::decide_and_answer(session, ctx).await
+    }
+
+    fn proxy_upstream_filter<'a, 'b, 'c, 'f>(
+        &'a self,
+        _session: &'b mut Session,
+        _ctx: &'c mut Box<RequestCtx>,
+    ) -> Phase<'f, Result<bool>>
+    where
+        'a: 'f,
+        'b: 'f,
+        'c: 'f,
+    {
+        phase::go_on()
     }
 
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Box<RequestCtx>) -> Result<Box<HttpPeer>> {
@@ -54,33 +84,85 @@ impl ProxyHttp for Gateway {
         act::connect_failed(ctx, error, &self.metrics)
     }
 
-    async fn upstream_request_filter(
-        &self,
-        session: &mut Session,
-        head: &mut RequestHeader,
-        ctx: &mut Box<RequestCtx>,
-    ) -> Result<()> {
-        act::prepare(session, head, ctx)
+    fn connected_to_upstream<'a, 'b, 'c, 'd, 'e, 'f>(
+        &'a self,
+        _session: &'b mut Session,
+        _reused: bool,
+        _peer: &'c HttpPeer,
+        _fd: RawFd,
+        _digest: Option<&'d Digest>,
+        _ctx: &'e mut Box<RequestCtx>,
+    ) -> Phase<'f, Result<()>>
+    where
+        'a: 'f,
+        'b: 'f,
+        'c: 'f,
+        'd: 'f,
+        'e: 'f,
+    {
+        over(Ok(()))
     }
 
-    async fn request_body_filter(
-        &self,
-        session: &mut Session,
-        body: &mut Option<Bytes>,
+    fn upstream_request_filter<'a, 'b, 'c, 'd, 'f>(
+        &'a self,
+        session: &'b mut Session,
+        head: &'c mut RequestHeader,
+        ctx: &'d mut Box<RequestCtx>,
+    ) -> Phase<'f, Result<()>>
+    where
+        'a: 'f,
+        'b: 'f,
+        'c: 'f,
+        'd: 'f,
+    {
+        over(act::prepare(session, head, ctx))
+    }
+
+    fn request_body_filter<'a, 'b, 'c, 'd, 'f>(
+        &'a self,
+        session: &'b mut Session,
+        body: &'c mut Option<Bytes>,
         end: bool,
-        _ctx: &mut Box<RequestCtx>,
-    ) -> Result<()> {
+        _ctx: &'d mut Box<RequestCtx>,
+    ) -> Phase<'f, Result<()>>
+    where
+        'a: 'f,
+        'b: 'f,
+        'c: 'f,
+        'd: 'f,
+    {
         act::guard_body_end(session, body, end);
-        Ok(())
+        over(Ok(()))
     }
 
-    async fn response_filter(
-        &self,
-        session: &mut Session,
-        head: &mut ResponseHeader,
-        ctx: &mut Box<RequestCtx>,
-    ) -> Result<()> {
-        act::begin_response(session, head, ctx, self.load.is_draining())
+    fn upstream_response_filter<'a, 'b, 'c, 'd, 'f>(
+        &'a self,
+        _session: &'b mut Session,
+        _head: &'c mut ResponseHeader,
+        _ctx: &'d mut Box<RequestCtx>,
+    ) -> Phase<'f, Result<()>>
+    where
+        'a: 'f,
+        'b: 'f,
+        'c: 'f,
+        'd: 'f,
+    {
+        over(Ok(()))
+    }
+
+    fn response_filter<'a, 'b, 'c, 'd, 'f>(
+        &'a self,
+        session: &'b mut Session,
+        head: &'c mut ResponseHeader,
+        ctx: &'d mut Box<RequestCtx>,
+    ) -> Phase<'f, Result<()>>
+    where
+        'a: 'f,
+        'b: 'f,
+        'c: 'f,
+        'd: 'f,
+    {
+        over(act::begin_response(session, head, ctx, self.load.is_draining()))
     }
 
     fn response_body_filter(
@@ -123,7 +205,19 @@ impl ProxyHttp for Gateway {
         true
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Box<RequestCtx>) {
+    fn logging<'a, 'b, 'c, 'd, 'f>(
+        &'a self,
+        session: &'b mut Session,
+        error: Option<&'c Error>,
+        ctx: &'d mut Box<RequestCtx>,
+    ) -> Phase<'f, ()>
+    where
+        'a: 'f,
+        'b: 'f,
+        'c: 'f,
+        'd: 'f,
+    {
         crate::observe::account(session, error, ctx, &self.metrics);
+        phase::done()
     }
 }
