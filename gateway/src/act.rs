@@ -8,7 +8,7 @@ use gateway_config::snapshot::{Code, Decision, Outcome, Refusal};
 use http::StatusCode;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, Session};
-use pingora::upstreams::peer::HttpPeer;
+use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use crate::forward::{self, Peer};
@@ -22,11 +22,11 @@ use crate::upstream::Attempt;
 const CLIENT_READ: Duration = Duration::from_mins(1);
 const CLIENT_WRITE: Duration = Duration::from_mins(1);
 
-/// Pingora keeps connections for ever and waits without end unless it is told otherwise for every request.
-pub(crate) fn greet(session: &mut Session, ctx: &mut RequestCtx, keepalive_seconds: u64, draining: bool) {
-    // Only where Pingora would keep it: an HTTP/1.0 client, or one that said close, expects the end.
+/// Pingora waits without end within a request unless it is told otherwise for every one. Between requests `connection` watches.
+pub(crate) fn greet(session: &mut Session, ctx: &mut RequestCtx, draining: bool) {
+    // Only where Pingora would keep it: an HTTP/1.0 client, or one that said close, expects the end. 0: no timer of Pingora's.
     if session.get_keepalive().is_some() {
-        session.set_keepalive((!draining).then_some(keepalive_seconds));
+        session.set_keepalive((!draining).then_some(0));
     }
     session.set_read_timeout(Some(CLIENT_READ));
     session.set_write_timeout(Some(CLIENT_WRITE));
@@ -85,7 +85,7 @@ async fn refuse(session: &mut Session, ctx: &mut RequestCtx, refusal: &Refusal) 
     Ok(true)
 }
 
-pub(crate) fn next_peer(ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
+pub(crate) fn next_peer(session: &Session, ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
     let forward = ctx.decision.as_ref().and_then(|decision| match &decision.outcome {
         Outcome::Forward(forward) => Some(forward),
         _ => None,
@@ -94,10 +94,15 @@ pub(crate) fn next_peer(ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
     let Some((forward, attempt)) = forward.zip(attempt) else {
         return Error::e_explain(ErrorType::InternalError, "nothing to forward to was decided");
     };
-    attempt.next_peer(forward).ok_or_else(|| {
+    let mut peer = attempt.next_peer(forward).ok_or_else(|| {
         let code = *attempt.last_failure.get_or_insert(Code::NoHealthyUpstream);
         Error::explain(ErrorType::Custom("no peer left"), code.as_str())
-    })
+    })?;
+    if forward::is_end_to_end(&session.req_header().headers) {
+        // Nothing for Pingora to take out, which would look for each of a dozen names.
+        peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
+    }
+    Ok(peer)
 }
 
 /// Nothing was sent yet, so every method may be tried elsewhere.

@@ -9,6 +9,8 @@ use pingora::apps::ServerApp;
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
 
+use crate::connection::{Connection, Watch, watched};
+
 /// A client that got its answer just before the stop may be writing its next request: connections are closed only when
 /// nothing has come in for this long.
 const QUIET: Duration = Duration::from_millis(400);
@@ -42,7 +44,11 @@ impl Load {
     pub(crate) fn request(self: &Arc<Self>) -> InFlight {
         self.requests.fetch_add(1, Ordering::AcqRel);
         self.touch();
-        InFlight(self.clone())
+        let connection = Connection::current();
+        if let Some(connection) = &connection {
+            connection.begin_request();
+        }
+        InFlight { load: self.clone(), connection }
     }
 
     pub(crate) fn requests(&self) -> usize {
@@ -91,12 +97,18 @@ impl Load {
 
 /// A request, counted until this is dropped: also when a phase panics.
 #[derive(Debug)]
-pub(crate) struct InFlight(Arc<Load>);
+pub(crate) struct InFlight {
+    load: Arc<Load>,
+    connection: Option<Arc<Connection>>,
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.requests.fetch_sub(1, Ordering::AcqRel);
-        self.0.touch();
+        self.load.requests.fetch_sub(1, Ordering::AcqRel);
+        self.load.touch();
+        if let Some(connection) = &self.connection {
+            connection.end_request();
+        }
     }
 }
 
@@ -108,16 +120,17 @@ impl Drop for Open {
     }
 }
 
-/// The proxy with its connections counted. Pingora closes idle connections as soon as its listeners stop; here it waits until
+/// The proxy with its connections counted and watched over. Pingora closes idle connections as soon as its listeners stop; here it waits until
 /// clients are quiet.
 pub(crate) struct Counted<A> {
     inner: Arc<A>,
     load: Arc<Load>,
+    watch: Arc<Watch>,
 }
 
 impl<A> Counted<A> {
-    pub(crate) fn new(inner: A, load: Arc<Load>) -> Self {
-        Self { inner: Arc::new(inner), load }
+    pub(crate) fn new(inner: A, load: Arc<Load>, watch: Arc<Watch>) -> Self {
+        Self { inner: Arc::new(inner), load, watch }
     }
 }
 
@@ -126,7 +139,7 @@ impl<A: ServerApp + Send + Sync + 'static> ServerApp for Counted<A> {
     async fn process_new(self: &Arc<Self>, io: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         self.load.connections.fetch_add(1, Ordering::AcqRel);
         let _open = Open(self.load.clone());
-        self.inner.process_new(io, shutdown).await
+        watched(&self.watch, io, |io| self.inner.process_new(io, shutdown)).await
     }
 
     /// Called once the listeners are closed.

@@ -9,8 +9,9 @@ use http::request::Parts as ReqParts;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType, Result};
+use smallvec::SmallVec;
 
-use crate::request::{RequestCtx, X_REQUEST_ID, hex};
+use crate::request::{RequestCtx, X_REQUEST_ID, hex, hex_of};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -36,25 +37,74 @@ pub(crate) fn prepare(
     // Worked on as plain parts: Pingora's own way of inserting keeps every name twice, once as it was spelt, and costs as much
     // as the rest of the gateway. Names reach the backend in lower case.
     let mut parts = ReqParts::from(std::mem::replace(head, empty_head()));
+    let seen = Seen::of(&parts.headers);
     parts.headers.reserve(ADDED);
-    remove_spoofed(&mut parts.headers);
+    for name in seen.spoofed {
+        parts.headers.remove(name);
+    }
     set_host(&mut parts, forward, upstream)?;
-    parts.headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(if peer.tls { "https" } else { "http" }));
-    parts.headers.insert(X_REQUEST_ID, ctx.id.clone());
+    let headers = &mut parts.headers;
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(if peer.tls { "https" } else { "http" }));
+    headers.insert(X_REQUEST_ID, ctx.id.clone());
     if let Some(address) = peer.address {
         let mut text = Inline::<45>::default();
         text.push_address(address);
-        parts.headers.insert(X_FORWARDED_FOR, value(text.as_bytes())?);
+        headers.insert(X_FORWARDED_FOR, value(text.as_bytes())?);
     }
-    if !parts.headers.get(TRACEPARENT).is_some_and(|value| is_traceparent(value.as_bytes())) {
-        parts.headers.insert(TRACEPARENT, value(new_traceparent().as_bytes())?);
+    let is_traced = seen.has_traceparent && headers.get(TRACEPARENT).is_some_and(|it| is_traceparent(it.as_bytes()));
+    if !is_traced {
+        headers.insert(TRACEPARENT, value(new_traceparent().as_bytes())?);
     }
-    join_cookies(&mut parts.headers)?;
+    if seen.has_cookies {
+        join_cookies(headers)?;
+    }
     *head = RequestHeader::from(parts);
     match target {
         Some(target) => head.set_raw_path(&target),
         None => Ok(()),
     }
+}
+
+/// What stands in a head that has to be seen to, found in one pass: every look for a name costs a hash.
+#[derive(Default)]
+struct Seen {
+    /// What clients send in the gateway's name, also with `_` for `-`: many backends read both alike.
+    spoofed: SmallVec<[HeaderName; 4]>,
+    has_traceparent: bool,
+    has_cookies: bool,
+}
+
+impl Seen {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut seen = Self::default();
+        for name in headers.keys() {
+            let text = name.as_str();
+            match text.as_bytes().first() {
+                Some(b'x' | b'f') if is_ours(text) => seen.spoofed.push(name.clone()),
+                Some(b't') => seen.has_traceparent |= text == "traceparent",
+                Some(b'c') => seen.has_cookies |= text == "cookie",
+                _ => {}
+            }
+        }
+        seen
+    }
+}
+
+/// Whether all of a request is meant for the backend: no field that Pingora takes out for this hop, and none that names more.
+pub(crate) fn is_end_to_end(headers: &HeaderMap) -> bool {
+    let is_for_this_hop = |name: &HeaderName| {
+        let name = name.as_str();
+        match name.as_bytes().first() {
+            Some(b'c') => name == "connection",
+            Some(b'h') => name == "http2-settings",
+            Some(b'k') => name == "keep-alive",
+            Some(b'p') => name.starts_with("proxy-"),
+            Some(b't') => matches!(name, "te" | "trailer" | "transfer-encoding"),
+            Some(b'u') => name == "upgrade",
+            _ => false,
+        }
+    };
+    !headers.keys().any(is_for_this_hop)
 }
 
 /// How many headers are added at the most.
@@ -93,32 +143,25 @@ fn target(
 fn set_host(parts: &mut ReqParts, forward: &Forward, upstream: &UpstreamUrl) -> Result<()> {
     // The authority of an absolute URI stands above the Host line (RFC 9112 §3.2.2).
     let in_target = parts.uri.authority().map(|authority| value(authority.as_str().as_bytes())).transpose()?;
+    let is_in_target = in_target.is_some();
     let client = in_target.or_else(|| parts.headers.get(header::HOST).cloned());
     let host = match (&forward.service.source.host_header, &client) {
-        (HostHeader::Keep, Some(client)) => client.clone(),
-        (HostHeader::Keep | HostHeader::Upstream, _) => value(upstream.authority.as_bytes())?,
-        (HostHeader::Named(name), _) => value(name.as_bytes())?,
+        // It stands there already.
+        (HostHeader::Keep, Some(_)) if !is_in_target => None,
+        (HostHeader::Keep, Some(client)) => Some(client.clone()),
+        (HostHeader::Keep | HostHeader::Upstream, _) => Some(value(upstream.authority.as_bytes())?),
+        (HostHeader::Named(name), _) => Some(value(name.as_bytes())?),
     };
-    parts.headers.insert(header::HOST, host);
+    if let Some(host) = host {
+        parts.headers.insert(header::HOST, host);
+    }
     if let Some(client) = client {
         parts.headers.insert(X_FORWARDED_HOST, client);
     }
     Ok(())
 }
 
-/// Takes out what clients send in the gateway's name, also with `_` for `-`: many backends read both alike.
-fn remove_spoofed(headers: &mut HeaderMap) {
-    let spoofed: Vec<HeaderName> = headers.keys().filter(|name| is_ours(name.as_str())).cloned().collect();
-    for name in spoofed {
-        headers.remove(name);
-    }
-}
-
 fn is_ours(name: &str) -> bool {
-    // Nearly all names end here.
-    if !matches!(name.as_bytes().first(), Some(b'x' | b'f')) {
-        return false;
-    }
     let starts = |prefix: &str| {
         let start = name.as_bytes().get(..prefix.len());
         start.is_some_and(|start| start.iter().zip(prefix.bytes()).all(|(a, b)| *a == b || (*a == b'_' && b == b'-')))
@@ -148,8 +191,8 @@ fn is_traceparent(value: &[u8]) -> bool {
 fn new_traceparent() -> Inline<55> {
     let mut text = Inline::default();
     // Never 0: one bit is always set.
-    let (trace, span) = (hex(rand::random::<u128>() | 1), hex(rand::random::<u128>() | 1));
-    for part in [&b"00-"[..], &trace, b"-", span.get(16..).unwrap_or_default(), b"-00"] {
+    let (trace, span) = (hex(rand::random::<u128>() | 1), hex_of(rand::random::<u64>() | 1));
+    for part in [&b"00-"[..], &trace, b"-", &span, b"-00"] {
         text.push(part);
     }
     text
@@ -232,6 +275,20 @@ mod tests {
         }
         for other in ["x-gatewayed", "x-request-id-2", "from", "x-api-key-id", "accept", "x"] {
             assert!(!is_ours(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_request_with_any_field_for_this_hop_is_left_to_pingora() {
+        let of = |name: &'static str| HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static("x"))]);
+        for name in [
+            "connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "trailer",
+            "transfer-encoding", "upgrade", "http2-settings",
+        ] {
+            assert!(!is_end_to_end(&of(name)), "{name}");
+        }
+        for name in ["host", "cookie", "content-length", "traceparent", "user-agent", "keep"] {
+            assert!(is_end_to_end(&of(name)), "{name}");
         }
     }
 

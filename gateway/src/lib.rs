@@ -4,6 +4,7 @@
 
 mod act;
 mod check;
+mod connection;
 mod drain;
 mod forward;
 mod identity;

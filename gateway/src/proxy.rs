@@ -22,8 +22,6 @@ pub(crate) struct Gateway {
     pub(crate) current: Arc<Current>,
     pub(crate) load: Arc<Load>,
     pub(crate) metrics: Arc<Metrics>,
-    /// How long an idle client connection is kept.
-    pub(crate) keepalive_seconds: u64,
 }
 
 /// Phases that need not wait are written out as `over(...)` instead of as `async fn`; `phase` says why.
@@ -53,7 +51,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Box<RequestCtx>) -> Result<bool> {
-        act::greet(session, ctx, self.keepalive_seconds, self.load.is_draining());
+        act::greet(session, ctx, self.load.is_draining());
         act::decide_and_answer(session, ctx).await
     }
 
@@ -70,8 +68,8 @@ impl ProxyHttp for Gateway {
         phase::go_on()
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Box<RequestCtx>) -> Result<Box<HttpPeer>> {
-        act::next_peer(ctx)
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Box<RequestCtx>) -> Result<Box<HttpPeer>> {
+        act::next_peer(session, ctx)
     }
 
     fn fail_to_connect(

@@ -25,6 +25,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::connection::{Patience, Watch};
 use crate::drain::{Counted, Load};
 use crate::live::Current;
 use crate::observe::metrics::Metrics;
@@ -39,6 +40,8 @@ use crate::upstream::{self, Endpoints};
 const BACKLOG: u32 = 4096;
 /// Attempts of one request; the real bound is in `upstream::Attempt`.
 const MAX_ATTEMPTS: usize = 20;
+/// From the first byte of a request's head to its last.
+const HEAD_PATIENCE: Duration = Duration::from_secs(20);
 /// What is left to be told to the fleet after the last request.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -118,8 +121,11 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
     let keeper = tokio::spawn(sync::keep_on_disk(disk, current.clone(), status.clone(), metrics.clone(), stop.clone()));
     let reporter = tokio::spawn(sync::report(store, current.clone(), status, clock, me, stop.clone()));
 
-    let gateway = Gateway { current, load: load.clone(), metrics, keepalive_seconds: settings.keepalive_seconds };
-    let app = Counted::new(http_proxy(&Arc::new(pingora_conf(settings, threads)), gateway), load.clone());
+    let idle = Some(settings.keepalive_seconds).filter(|seconds| *seconds > 0).map(Duration::from_secs);
+    let watch = Arc::new(Watch::new(Patience { idle, head: Some(HEAD_PATIENCE) }));
+    tokio::spawn(watch.clone().run(stop.clone()));
+    let gateway = Gateway { current, load: load.clone(), metrics };
+    let app = Counted::new(http_proxy(&Arc::new(pingora_conf(settings, threads)), gateway), load.clone(), watch);
     let mut fds = Fds::new();
     let traffic = sockets.traffic.add_to(&mut fds);
     let tls = sockets.tls.add_to(&mut fds);

@@ -1,0 +1,267 @@
+//! A client's connection beside the proxy: how long it may keep the proxy waiting for a request, and the handle by which it is
+//! ended from outside.
+//!
+//! Pingora would set a timer for every read of every request, and start it anew with each byte, so that whoever trickles a head
+//! is never cut. Here a connection only notes since when it waits; one task for all looks at them twice a second.
+
+mod io;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::Waker;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use pingora::protocols::{ALPN, Stream};
+use tokio_util::sync::CancellationToken;
+
+use io::Watched;
+
+const TICK: Duration = Duration::from_millis(500);
+
+tokio::task_local! {
+    /// The connection that the running task serves. Streams of HTTP/2 run in tasks of their own and have none.
+    static CURRENT: Arc<Connection>;
+}
+
+/// How long connections may wait. `None`: for ever.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// For the first byte of a request.
+    pub(crate) idle: Option<Duration>,
+    /// From that byte to the end of its head, however it trickles.
+    pub(crate) head: Option<Duration>,
+}
+
+/// All open connections and the coarse clock that they share.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    tick: AtomicU32,
+    open: Mutex<Vec<Weak<Connection>>>,
+    idle_ticks: u32,
+    head_ticks: u32,
+}
+
+impl Watch {
+    pub(crate) fn new(patience: Patience) -> Self {
+        Self {
+            tick: AtomicU32::new(0),
+            open: Mutex::default(),
+            idle_ticks: ticks(patience.idle),
+            head_ticks: ticks(patience.head),
+        }
+    }
+
+    /// Ends those that wait for too long, again and again.
+    pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
+        while stop.run_until_cancelled(tokio::time::sleep(TICK)).await.is_some() {
+            self.advance();
+        }
+    }
+
+    fn advance(&self) {
+        let now = self.tick.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        // Taken out while they are looked at: nobody who connects has to wait.
+        let mut all = std::mem::take(&mut *self.open.lock());
+        all.retain(|connection| connection.upgrade().inspect(|it| it.end_if_late(now)).is_some());
+        self.open.lock().append(&mut all);
+    }
+
+    fn add(self: &Arc<Self>, is_watched: bool) -> Arc<Connection> {
+        let phase = if is_watched { Phase::Waiting } else { Phase::Busy };
+        let state = AtomicU32::new(pack(phase, self.tick.load(Ordering::Relaxed)));
+        let connection = Arc::new(Connection { watch: self.clone(), state, waker: Mutex::default() });
+        self.open.lock().push(Arc::downgrade(&connection));
+        connection
+    }
+}
+
+fn ticks(patience: Option<Duration>) -> u32 {
+    let count = patience.map(|patience| patience.as_millis().div_ceil(TICK.as_millis()));
+    count.map_or(u32::MAX, |count| u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// For the first byte of a request.
+    Waiting,
+    /// For the rest of a head.
+    Head,
+    /// With a request; its own deadlines count.
+    Busy,
+    Over,
+}
+
+#[derive(Debug)]
+pub(crate) struct Connection {
+    watch: Arc<Watch>,
+    /// Its phase, and above it the tick in which that began. Changed by the connection's own task; the watch and whoever ends it
+    /// change it to `Over` only.
+    state: AtomicU32,
+    /// Of the task that serves it.
+    waker: Mutex<Option<Waker>>,
+}
+
+fn pack(phase: Phase, tick: u32) -> u32 {
+    tick << 2 | phase as u32
+}
+
+fn phase_of(state: u32) -> Phase {
+    match state & 3 {
+        0 => Phase::Waiting,
+        1 => Phase::Head,
+        2 => Phase::Busy,
+        _ => Phase::Over,
+    }
+}
+
+impl Connection {
+    /// The one that the running task serves.
+    pub(crate) fn current() -> Option<Arc<Self>> {
+        CURRENT.try_with(Arc::clone).ok()
+    }
+
+    /// A head is whole. It was in time even if the watch has just thought otherwise.
+    pub(crate) fn begin_request(&self) {
+        self.state.store(pack(Phase::Busy, 0), Ordering::Release);
+    }
+
+    pub(crate) fn end_request(&self) {
+        let waiting = pack(Phase::Waiting, self.watch.tick.load(Ordering::Relaxed));
+        // Fails where it was ended meanwhile.
+        let _ = self.state.compare_exchange(pack(Phase::Busy, 0), waiting, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    fn is_over(&self) -> bool {
+        phase_of(self.state.load(Ordering::Acquire)) == Phase::Over
+    }
+
+    /// Something came in. `false`: too late.
+    fn came(&self) -> bool {
+        let state = self.state.load(Ordering::Acquire);
+        match phase_of(state) {
+            Phase::Busy | Phase::Head => true,
+            Phase::Over => false,
+            Phase::Waiting => {
+                let head = pack(Phase::Head, self.watch.tick.load(Ordering::Relaxed));
+                self.state.compare_exchange(state, head, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            }
+        }
+    }
+
+    fn end_if_late(&self, now: u32) {
+        let state = self.state.load(Ordering::Acquire);
+        let patience = match phase_of(state) {
+            Phase::Waiting => self.watch.idle_ticks,
+            Phase::Head => self.watch.head_ticks,
+            Phase::Busy | Phase::Over => return,
+        };
+        let waited = now.wrapping_sub(state >> 2) & (u32::MAX >> 2);
+        let over = pack(Phase::Over, 0);
+        // A request that comes at this very moment wins.
+        if waited > patience
+            && self.state.compare_exchange(state, over, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            && let Some(waker) = self.waker.lock().clone()
+        {
+            waker.wake();
+        }
+    }
+}
+
+/// Serves a connection under watch: `serve` gets the stream to use in place of `io`.
+pub(crate) async fn watched<F, T>(watch: &Arc<Watch>, io: Stream, serve: impl FnOnce(Stream) -> F) -> T
+where
+    F: Future<Output = T>,
+{
+    // Pingora watches over idle connections of HTTP/2 by itself, and their requests run in other tasks.
+    let is_watched = !matches!(io.selected_alpn_proto(), Some(ALPN::H2));
+    let connection = watch.add(is_watched);
+    let io = Watched::new(io, connection.clone());
+    CURRENT.scope(connection, serve(Box::new(io))).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    fn patient(idle: u64, head: u64) -> Arc<Watch> {
+        let of = |ticks: u64| Some(TICK.saturating_mul(u32::try_from(ticks).unwrap()));
+        Arc::new(Watch::new(Patience { idle: of(idle), head: of(head) }))
+    }
+
+    /// A connection under watch, whatever its task reads, and the client's end.
+    fn connect(watch: &Arc<Watch>) -> (tokio::io::DuplexStream, Stream, Arc<Connection>) {
+        let (client, server) = tokio::io::duplex(64);
+        let connection = watch.add(true);
+        let io = Watched::new(Box::new(server), connection.clone());
+        (client, Box::new(io), connection)
+    }
+
+    #[tokio::test]
+    async fn a_silent_connection_ends_after_its_patience_and_not_before() {
+        let watch = patient(3, 9);
+        let (_client, mut io, _connection) = connect(&watch);
+        let mut task = reading(&mut io);
+        for _ in 0..3 {
+            watch.advance();
+            assert!(task.poll().is_pending());
+        }
+        watch.advance();
+        assert!(matches!(task.poll(), Poll::Ready(Ok(0))), "the stream is at its end");
+    }
+
+    #[tokio::test]
+    async fn a_head_that_trickles_is_cut_however_often_a_byte_comes() {
+        let watch = patient(9, 2);
+        let (mut client, mut io, _connection) = connect(&watch);
+        for _ in 0..3 {
+            client.write_all(b"G").await.unwrap();
+            assert_eq!(io.read(&mut [0; 8]).await.unwrap(), 1);
+            watch.advance();
+        }
+        client.write_all(b"E").await.unwrap();
+        assert_eq!(io.read(&mut [0; 8]).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_request_may_take_as_long_as_it_likes_and_the_wait_begins_anew_behind_it() {
+        let watch = patient(1, 1);
+        let (_client, mut io, connection) = connect(&watch);
+        connection.begin_request();
+        for _ in 0..9 {
+            watch.advance();
+        }
+        connection.end_request();
+        let mut task = reading(&mut io);
+        watch.advance();
+        assert!(task.poll().is_pending());
+        watch.advance();
+        assert!(task.poll().is_ready());
+    }
+
+    #[test]
+    fn connections_that_are_gone_are_forgotten() {
+        let watch = patient(9, 9);
+        drop(connect(&watch));
+        watch.advance();
+        assert!(watch.open.lock().is_empty());
+    }
+
+    /// A read that is polled by hand.
+    struct Reading<'a>(Pin<Box<dyn Future<Output = std::io::Result<usize>> + 'a>>);
+
+    fn reading(io: &mut Stream) -> Reading<'_> {
+        Reading(Box::pin(async move { io.read(&mut [0; 8]).await }))
+    }
+
+    impl Reading<'_> {
+        fn poll(&mut self) -> Poll<std::io::Result<usize>> {
+            self.0.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        }
+    }
+}
