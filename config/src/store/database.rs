@@ -10,6 +10,7 @@ use crate::model::{Item, Kind, Node, Timestamp};
 use super::deadline::within;
 use super::session::{Backend, Purpose, Session};
 use super::{Head, Loaded, NewGeneration, Options, Page, Result, Since, Store, StoreError, Watch, WriteTransaction};
+use super::signing::{self, SigningKeyRow};
 use super::{node, read, write};
 
 #[derive(Debug)]
@@ -93,6 +94,26 @@ impl Store for Database {
         let was_there = node::leave(&mut *session, id, now).await?;
         session.commit(None).await?;
         Ok(was_there)
+    }
+
+    async fn signing_keys(&self) -> Result<Vec<SigningKeyRow>> {
+        let mut session = self.backend.open(Purpose::Runtime).await?;
+        let rows = signing::list(&mut *session).await?;
+        session.commit(None).await?;
+        Ok(rows)
+    }
+
+    async fn add_signing_key(&self, row: &SigningKeyRow) -> Result<bool> {
+        let mut session = self.backend.open(Purpose::Runtime).await?;
+        let was_free = signing::add(&mut *session, row).await?;
+        session.commit(None).await?;
+        Ok(was_free)
+    }
+
+    async fn forget_signing_keys(&self, before: Timestamp) -> Result<()> {
+        let mut session = self.backend.open(Purpose::Runtime).await?;
+        signing::forget(&mut *session, before).await?;
+        session.commit(None).await
     }
 }
 

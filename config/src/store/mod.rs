@@ -14,6 +14,7 @@ mod postgres;
 mod read;
 mod record;
 mod session;
+mod signing;
 mod sqlite;
 mod statement;
 mod table;
@@ -32,6 +33,7 @@ use postgres::PostgresBackend;
 use sqlite::SqliteBackend;
 
 pub use error::StoreError;
+pub use signing::SigningKeyRow;
 
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
@@ -155,6 +157,15 @@ pub trait Store: Debug + Send + Sync {
 
     /// Marks the node as left; `false` when there is none of this id.
     async fn leave_node(&self, id: uuid::Uuid, now: Timestamp) -> Result<bool>;
+
+    /// The fleet's signing keys, the oldest slot first. A row that can't be read is left out.
+    async fn signing_keys(&self) -> Result<Vec<SigningKeyRow>>;
+
+    /// Adds a key and notes for those before it from when it signs in their place. `false`: its slot is taken; read again.
+    async fn add_signing_key(&self, row: &SigningKeyRow) -> Result<bool>;
+
+    /// Deletes the keys that were retired before `before`.
+    async fn forget_signing_keys(&self, before: Timestamp) -> Result<()>;
 }
 
 /// A write in progress: the head is locked, everything else still reads the old state.

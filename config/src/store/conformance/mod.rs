@@ -5,6 +5,7 @@ mod entities;
 mod history;
 mod nodes;
 mod sample;
+mod signing;
 mod spoilt;
 mod watching;
 
@@ -86,6 +87,10 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("a_node_that_left_is_forgotten_after_a_day", |subject| {
         Box::pin(nodes::a_node_that_left_is_forgotten_after_a_day(subject))
     }),
+    ("a_signing_key_reads_back_until_it_is_forgotten", |subject| {
+        Box::pin(signing::a_signing_key_reads_back_until_it_is_forgotten(subject))
+    }),
+    ("a_slot_holds_one_signing_key", |subject| Box::pin(signing::a_slot_holds_one_signing_key(subject))),
 ];
 
 /// Commits `items` and `gone` as the next generation and answers its number.
