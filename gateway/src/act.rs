@@ -60,6 +60,10 @@ pub(crate) async fn decide_and_answer(session: &mut Session, ctx: &mut RequestCt
             Box::pin(reply::redirect(session, location, *status, &live.snapshot, &ctx.id)).await?;
             Ok(true)
         }
+        Outcome::Preflight(headers) => {
+            Box::pin(reply::preflight(session, headers, &live.snapshot, &ctx.id)).await?;
+            Ok(true)
+        }
         Outcome::Publish(_) => {
             let refusal = Refusal {
                 message: Some("this version of the gateway can't publish to queues".into()),

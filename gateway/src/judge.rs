@@ -5,8 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use gateway_config::clock::{Clock, SystemClock};
 use gateway_config::snapshot::{
-    BodyFacts, Caller, Code, Decision, Outcome, Refusal, RequestFacts, Snapshot, Trail, decide, host_of, match_request,
-    path,
+    BodyFacts, Caller, Code, Decision, Refusal, RequestFacts, Snapshot, decide, host_of, match_request, path,
 };
 use http::{HeaderMap, HeaderName, Version, header};
 use pingora::http::RequestHeader;
@@ -25,10 +24,7 @@ pub(crate) struct Judgement {
 pub(crate) fn judge(snapshot: &Snapshot, head: &RequestHeader, address: Option<IpAddr>) -> Judgement {
     match gather(snapshot, head, address) {
         Ok(judgement) => judgement,
-        Err(refusal) => Judgement {
-            decision: Decision { route: None, outcome: Outcome::Refuse(refusal), trail: Trail::new() },
-            path: None,
-        },
+        Err(refusal) => Judgement { decision: Decision::refused(refusal), path: None },
     }
 }
 
@@ -44,6 +40,7 @@ fn gather(snapshot: &Snapshot, head: &RequestHeader, address: Option<IpAddr>) ->
         host,
         path: &path,
         query,
+        target_bytes: head.raw_path().len(),
         headers: &head.headers,
         address: address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         now: SystemClock.now(),

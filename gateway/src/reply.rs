@@ -128,6 +128,21 @@ pub(crate) async fn redirect(
     write(session, answer, Bytes::new()).await
 }
 
+/// Answers a browser's question beforehand.
+pub(crate) async fn preflight(
+    session: &mut Session,
+    headers: &[(HeaderName, HeaderValue)],
+    snapshot: &Snapshot,
+    id: &HeaderValue,
+) -> Result<()> {
+    let mut answer = begin(StatusCode::NO_CONTENT, "text/plain; charset=utf-8", Some(snapshot), id)?;
+    answer.remove_header(&header::CONTENT_TYPE);
+    for (name, value) in headers {
+        answer.append_header(name.clone(), value.clone())?;
+    }
+    write(session, answer, Bytes::new()).await
+}
+
 /// Says no in place of a backend that failed. Nothing is written when the backend's answer had already begun.
 pub(crate) async fn fail(session: &mut Session, code: Code, snapshot: Option<&Snapshot>, id: &HeaderValue) {
     if session.response_written().is_some() {
