@@ -1,5 +1,6 @@
 //! Keys at rest: argon2id, in the PHC format, which carries its own parameters.
 
+use std::fmt;
 use std::sync::Arc;
 
 use argon2::password_hash::phc::PasswordHash;
@@ -8,7 +9,7 @@ use clap::Args;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
-use super::KeyText;
+use super::NewKey;
 
 /// What one hash costs. The defaults are OWASP's minimum.
 #[derive(Args, Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +62,7 @@ pub enum HashError {
 /// Hashes a key with fresh salt. Takes tens of milliseconds: never on an async thread.
 pub fn hash(key: &[u8], settings: &Argon2Settings) -> Result<String, HashError> {
     let Argon2Settings { argon2_memory_kib, argon2_iterations, argon2_parallelism } = *settings;
-    let failed = |error: &dyn std::fmt::Display| HashError::Hashing(error.to_string());
+    let failed = |error: &dyn fmt::Display| HashError::Hashing(error.to_string());
     let parameters = Params::new(argon2_memory_kib, argon2_iterations, argon2_parallelism, None);
     let parameters = parameters.map_err(|error| failed(&error))?;
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, parameters);
@@ -82,6 +83,20 @@ pub fn verify(key: &[u8], stored: &str) -> Result<bool, HashError> {
     Ok(Argon2::default().verify_password(key, &stored).is_ok())
 }
 
+/// The half of a new key that is stored.
+#[derive(Clone)]
+pub struct HashedKey {
+    pub prefix: String,
+    /// In the PHC format.
+    pub hash: String,
+}
+
+impl fmt::Debug for HashedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HashedKey").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
 /// Hashes on threads of its own, a few keys at a time.
 #[derive(Clone, Debug)]
 pub struct Hasher {
@@ -96,14 +111,14 @@ impl Hasher {
         Self { settings, permits: Arc::new(Semaphore::new(at_once.clamp(1, Semaphore::MAX_PERMITS))) }
     }
 
-    pub async fn hash(&self, key: &KeyText) -> Result<String, HashError> {
-        let ended = |error: &dyn std::fmt::Display| HashError::Hashing(error.to_string());
+    pub async fn hash(&self, key: &NewKey) -> Result<HashedKey, HashError> {
+        let ended = |error: &dyn fmt::Display| HashError::Hashing(error.to_string());
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|error| ended(&error))?;
         let (key, settings) = (key.clone(), self.settings);
         let hashing = move || {
-            let hashed = hash(key.expose().as_bytes(), &settings);
+            let hashed = hash(key.text.expose().as_bytes(), &settings);
             drop(permit);
-            hashed
+            hashed.map(|hash| HashedKey { prefix: key.prefix, hash })
         };
         tokio::task::spawn_blocking(hashing).await.map_err(|error| ended(&error))?
     }
@@ -157,7 +172,9 @@ mod tests {
         let key = crate::api_key::generate(&crate::api_key::ChecksumKey::of(
             &crate::master_key::MasterKey::of("a text of more than 32 characters, I think").unwrap(),
         ));
-        let hashed = Hasher::new(CHEAP, 1).hash(&key.text).await.unwrap();
-        assert!(verify(key.text.expose().as_bytes(), &hashed).unwrap());
+        let hashed = Hasher::new(CHEAP, 1).hash(&key).await.unwrap();
+        assert_eq!(hashed.prefix, key.prefix);
+        assert!(verify(key.text.expose().as_bytes(), &hashed.hash).unwrap());
+        assert!(!format!("{hashed:?}").contains("argon2id"));
     }
 }

@@ -18,15 +18,17 @@ mod signing;
 mod sqlite;
 mod statement;
 mod table;
+mod usage;
 mod write;
 
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::model::{Change, Configuration, Digest, EntityChange, Item, Kind, Node, Problem, Timestamp};
+use crate::model::{ApiKey, Change, Configuration, Digest, EntityChange, Id, Item, Kind, Node, Problem, Timestamp};
 
 use database::Database;
 use postgres::PostgresBackend;
@@ -157,6 +159,12 @@ pub trait Store: Debug + Send + Sync {
 
     /// Marks the node as left; `false` when there is none of this id.
     async fn leave_node(&self, id: uuid::Uuid, now: Timestamp) -> Result<bool>;
+
+    /// Notes when keys were used. A time before the one that is known changes nothing.
+    async fn record_key_usage(&self, uses: &[(Id<ApiKey>, Timestamp)]) -> Result<()>;
+
+    /// When these keys were last used, for those that ever were.
+    async fn key_usage(&self, keys: &[Id<ApiKey>]) -> Result<HashMap<Id<ApiKey>, Timestamp>>;
 
     /// The fleet's signing keys, the oldest slot first. A row that can't be read is left out.
     async fn signing_keys(&self) -> Result<Vec<SigningKeyRow>>;

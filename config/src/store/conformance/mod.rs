@@ -7,6 +7,7 @@ mod nodes;
 mod sample;
 mod signing;
 mod spoilt;
+mod usage;
 mod watching;
 
 use std::sync::Arc;
@@ -86,6 +87,15 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("a_node_is_what_it_reported_last", |subject| Box::pin(nodes::a_node_is_what_it_reported_last(subject))),
     ("a_node_that_left_is_forgotten_after_a_day", |subject| {
         Box::pin(nodes::a_node_that_left_is_forgotten_after_a_day(subject))
+    }),
+    ("the_last_use_of_a_key_only_moves_forward", |subject| {
+        Box::pin(usage::the_last_use_of_a_key_only_moves_forward(subject))
+    }),
+    ("the_uses_of_many_keys_are_recorded_at_once", |subject| {
+        Box::pin(usage::the_uses_of_many_keys_are_recorded_at_once(subject))
+    }),
+    ("gateways_that_record_the_same_keys_do_not_get_in_each_others_way", |subject| {
+        Box::pin(usage::gateways_that_record_the_same_keys_do_not_get_in_each_others_way(subject))
     }),
     ("a_signing_key_reads_back_until_it_is_forgotten", |subject| {
         Box::pin(signing::a_signing_key_reads_back_until_it_is_forgotten(subject))
