@@ -10,6 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType, Result};
 
+use crate::client::forwarded_chain;
+use crate::identity::headers::tell;
 use crate::request::{RequestCtx, X_REQUEST_ID, hex};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -17,39 +19,40 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// What of the connection the backend is told.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer {
-    pub(crate) address: Option<IpAddr>,
-    pub(crate) tls: bool,
-}
-
 /// Makes the client's request the one that is sent to `upstream`.
 pub(crate) fn prepare(
     head: &mut RequestHeader,
     forward: &Forward,
     upstream: &UpstreamUrl,
     ctx: &RequestCtx,
-    peer: Peer,
+    identity: Option<HeaderValue>,
 ) -> Result<()> {
     let target = target(head, forward, upstream, ctx.path.as_deref());
     // Worked on as plain parts: Pingora's own way of inserting keeps every name twice, once as it was spelt, and costs as much
     // as the rest of the gateway. Names reach the backend in lower case.
     let mut parts = ReqParts::from(std::mem::replace(head, empty_head()));
     parts.headers.reserve(ADDED);
+    let client = &ctx.client;
+    let chain = client.proxy.and_then(|proxy| forwarded_chain(&parts.headers, proxy));
     remove_spoofed(&mut parts.headers);
     set_host(&mut parts, forward, upstream)?;
-    parts.headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(if peer.tls { "https" } else { "http" }));
+    parts.headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(if client.is_secure { "https" } else { "http" }));
     parts.headers.insert(X_REQUEST_ID, ctx.id.clone());
-    if let Some(address) = peer.address {
+    if let Some(chain) = chain {
+        parts.headers.insert(X_FORWARDED_FOR, chain);
+    } else {
         let mut text = Inline::<45>::default();
-        text.push_address(address);
+        text.push_address(client.address);
         parts.headers.insert(X_FORWARDED_FOR, value(text.as_bytes())?);
     }
     if !parts.headers.get(TRACEPARENT).is_some_and(|value| is_traceparent(value.as_bytes())) {
         parts.headers.insert(TRACEPARENT, value(new_traceparent().as_bytes())?);
     }
     join_cookies(&mut parts.headers)?;
+    if ctx.strips_authorization() {
+        parts.headers.remove(header::AUTHORIZATION);
+    }
+    tell(&mut parts.headers, &ctx.caller, identity);
     *head = RequestHeader::from(parts);
     match target {
         Some(target) => head.set_raw_path(&target),
@@ -58,7 +61,7 @@ pub(crate) fn prepare(
 }
 
 /// How many headers are added at the most.
-const ADDED: usize = 6;
+const ADDED: usize = 10;
 
 fn empty_head() -> RequestHeader {
     RequestHeader::from(http::Request::new(()).into_parts().0)

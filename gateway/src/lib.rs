@@ -4,13 +4,16 @@
 
 mod act;
 mod check;
+mod client;
 mod drain;
 mod forward;
 mod identity;
+mod gate;
 mod judge;
 mod live;
 mod observe;
 mod ops;
+mod own;
 mod policy;
 mod proxy;
 mod quickstart;

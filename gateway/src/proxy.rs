@@ -11,6 +11,7 @@ use pingora::{Error, Result};
 
 use crate::act;
 use crate::drain::Load;
+use crate::gate::Gate;
 use crate::live::Current;
 use crate::observe::metrics::Metrics;
 use crate::request::RequestCtx;
@@ -19,6 +20,7 @@ pub(crate) struct Gateway {
     pub(crate) current: Arc<Current>,
     pub(crate) load: Arc<Load>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) gate: Arc<Gate>,
     /// How long an idle client connection is kept.
     pub(crate) keepalive_seconds: u64,
 }
@@ -37,7 +39,7 @@ impl ProxyHttp for Gateway {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Box<RequestCtx>) -> Result<bool> {
         act::greet(session, ctx, self.keepalive_seconds, self.load.is_draining());
-        act::decide_and_answer(session, ctx).await
+        act::decide_and_answer(session, ctx, &self.gate).await
     }
 
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Box<RequestCtx>) -> Result<Box<HttpPeer>> {
@@ -56,11 +58,11 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_request_filter(
         &self,
-        session: &mut Session,
+        _session: &mut Session,
         head: &mut RequestHeader,
         ctx: &mut Box<RequestCtx>,
     ) -> Result<()> {
-        act::prepare(session, head, ctx)
+        act::prepare(head, ctx, &self.gate)
     }
 
     async fn request_body_filter(
@@ -68,10 +70,9 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
-        _ctx: &mut Box<RequestCtx>,
+        ctx: &mut Box<RequestCtx>,
     ) -> Result<()> {
-        act::guard_body_end(session, body, end);
-        Ok(())
+        act::watch_body(session, ctx, body, end)
     }
 
     async fn response_filter(

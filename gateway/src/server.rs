@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::drain::{Counted, Load};
+use crate::gate::{Gate, Surroundings};
 use crate::live::Current;
 use crate::observe::metrics::Metrics;
 use crate::ops::Ops;
@@ -95,9 +96,21 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
         status: status.clone(),
         clock: clock.clone(),
     };
+    let ops_bound = sockets.ops.address;
     let (ops_fds, ops_address) = sockets.ops.into_fds();
     tokio::spawn(start(Service::new("ops".to_owned(), ops), vec![(ops_address, None)], ops_fds, ops_listener.1));
 
+    let around = Surroundings {
+        settings,
+        store: store.clone(),
+        metrics: metrics.clone(),
+        status: status.clone(),
+        current: current.clone(),
+        clock: clock.clone(),
+        ops: ops_bound,
+        stop: stop.clone(),
+    };
+    let gate = Gate::open(&around)?;
     let sync = Sync {
         store: store.clone(),
         me: me.clone(),
@@ -114,7 +127,7 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
     let keeper = tokio::spawn(sync::keep_on_disk(disk, current.clone(), status.clone(), metrics.clone(), stop.clone()));
     let reporter = tokio::spawn(sync::report(store, current.clone(), status, clock, me, stop.clone()));
 
-    let gateway = Gateway { current, load: load.clone(), metrics, keepalive_seconds: settings.keepalive_seconds };
+    let gateway = Gateway { current, load: load.clone(), metrics, gate, keepalive_seconds: settings.keepalive_seconds };
     let app = Counted::new(http_proxy(&Arc::new(pingora_conf(settings, threads)), gateway), load.clone());
     let mut fds = Fds::new();
     let traffic = sockets.traffic.add_to(&mut fds);

@@ -1,5 +1,6 @@
 //! Who may use a route: deny by default, decided here and nowhere else.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Snapshot;
@@ -211,20 +212,25 @@ fn check_roles(asked: &Asked<'_, '_>, caller: &Caller, trail: &mut Trail) -> Res
 /// The identity group: what the caller is counted by once it is let in.
 fn count(asked: &Asked<'_, '_>, caller: Option<&Verified>, admission: &mut Admission<'_>) {
     let address = asked.matched.facts.address;
-    let mut add = |limit: &Arc<CompiledLimit>, by: LimitBy| {
-        admission.counters.push(Counter { limit: limit.clone(), who: Who::of(by, caller, address) });
-    };
     let fleet = asked.snapshot.defaults.limits.iter();
-    for limit in fleet.chain(&asked.found.route.limits).filter(|limit| !limit.is_early()) {
-        add(limit, limit.by);
-    }
-    // An application's own limits are all about one application, and known only now.
-    for limit in caller.and_then(|caller| caller.application.as_ref()).iter().flat_map(|it| &it.limits) {
-        add(limit, limit.by);
+    let late = fleet.chain(&asked.found.route.limits).filter(|limit| !limit.is_early());
+    let own = caller.and_then(|caller| caller.application.as_ref()).into_iter().flat_map(|it| &it.limits);
+    for limit in late.chain(own) {
+        admission.counters.push(Counter { limit: limit.clone(), who: Who::of(limit.by, caller, address) });
     }
     if let Some(limit) = admission.rule.and_then(|rule| rule.limit.as_ref()) {
         // Of the anonymous each counts by its address.
-        let counter = Counter { limit: limit.clone(), who: Who::of(LimitBy::Application, caller, address) };
-        admission.counters.push(counter);
+        let who = Who::of(LimitBy::Application, caller, address);
+        admission.counters.push(Counter { limit: limit.clone(), who });
     }
+}
+
+/// What counts this caller wherever it goes: the fleet's limits, its application's, and those of its entries.
+#[must_use]
+pub fn counters_of(snapshot: &Snapshot, caller: &Verified, address: IpAddr) -> Counters {
+    let fleet = snapshot.defaults.limits.iter().filter(|limit| !limit.is_early());
+    let own = caller.application.iter().flat_map(|it| &it.limits);
+    let counter =
+        |limit: &Arc<CompiledLimit>, by| Counter { limit: limit.clone(), who: Who::of(by, Some(caller), address) };
+    fleet.chain(own).map(|limit| counter(limit, limit.by)).collect()
 }

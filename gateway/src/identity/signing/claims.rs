@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use gateway_config::model::{ApiKey, Id, Timestamp};
-use gateway_config::snapshot::{Caller, Token, Verified};
+use gateway_config::snapshot::{Token, Verified};
 use serde::Serialize;
 
 /// For how long a token is good.
@@ -35,14 +35,6 @@ pub(super) struct Claims<'a> {
 pub(super) enum Who {
     Nobody,
     Known { application: Option<Arc<str>>, key: Option<Id<ApiKey>>, token: Option<Arc<Token>> },
-}
-
-/// The caller whose credentials are good. One whose bad credentials a route ignores is nobody.
-pub(super) fn verified(caller: &Caller) -> Option<&Verified> {
-    match caller {
-        Caller::Verified(verified) => Some(verified),
-        Caller::Anonymous | Caller::Rejected(_) => None,
-    }
 }
 
 impl<'a> Claims<'a> {

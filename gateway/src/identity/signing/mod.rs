@@ -61,9 +61,9 @@ impl Signer {
     }
 
     /// What tells `service` of `caller`; `None` while there is no key. Anonymous callers get one, too: it says that the request came
-    /// through the gateway.
+    /// through the gateway. One whose bad credentials a route ignores is nobody.
     pub(crate) fn identity_header(&self, service: &str, caller: &Caller, now: Timestamp) -> Option<HeaderValue> {
-        let caller = claims::verified(caller);
+        let caller = caller.verified();
         if let Some(token) = self.cache.get(service, caller, now) {
             return Some(token);
         }
