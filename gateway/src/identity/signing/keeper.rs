@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Signer;
 use super::key::SigningKey;
-use super::keyring::forgotten_before;
+use super::keyring::{Keyring, forgotten_before};
 
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// While there is no key at all.
@@ -27,9 +27,9 @@ impl Signer {
                 Ok(rows) => self.keep_on_disk(rows, &mut on_disk).await,
                 // The loss of the database is said by whoever follows it; what that means here only where there is no key.
                 Err(error) if self.keyring.load().is_empty() => {
-                    self.tell(Some(format!(
-                        "there is no signing key yet, backends are told unsigned who calls: {error}"
-                    )));
+                    tracing::debug!(%error, "could not look for signing keys");
+                    let missing = "there is no signing key, and none can be had from the database: backends get unsigned requests";
+                    self.tell(Some(missing.to_owned()));
                 }
                 Err(error) => tracing::debug!(%error, "could not look for signing keys"),
             }
@@ -44,11 +44,11 @@ impl Signer {
     /// One look: the keys as they stand in the store afterwards.
     pub(super) async fn look(&self, store: &dyn Store, clock: &dyn Clock) -> Result<Vec<SigningKeyRow>, StoreError> {
         let mut rows = store.signing_keys().await?;
-        self.take(&rows, clock.now());
+        let mut keyring = Keyring::open(&self.master, &rows, clock.now());
         let mut tried = 0;
         for _ in 0..ATTEMPTS {
             let now = clock.now();
-            let Some(active_from) = self.keyring.load().due(self.rotate_micros, now) else { break };
+            let Some(active_from) = keyring.due(self.rotate_micros, now) else { break };
             tried = rows.iter().map(|row| row.slot).max().unwrap_or_default().max(tried).saturating_add(1);
             let Some(row) = SigningKey::generate(&self.master, tried, now, active_from) else { break };
             if store.add_signing_key(&row).await? {
@@ -56,8 +56,10 @@ impl Signer {
             }
             // Another gateway's, where that was quicker.
             rows = store.signing_keys().await?;
-            self.take(&rows, clock.now());
+            keyring = Keyring::open(&self.master, &rows, clock.now());
         }
+        // Only now: of keys that were withdrawn the last one goes when there is another.
+        self.take(keyring);
         self.forget(&mut rows, store, clock).await?;
         Ok(rows)
     }

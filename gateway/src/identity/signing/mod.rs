@@ -19,7 +19,6 @@ use bytes::Bytes;
 use gateway_config::master_key::MasterKey;
 use gateway_config::model::Timestamp;
 use gateway_config::snapshot::Caller;
-use gateway_config::store::SigningKeyRow;
 use http::HeaderValue;
 use tokio::sync::watch;
 
@@ -82,9 +81,8 @@ impl Signer {
         self.trouble.subscribe()
     }
 
-    /// Takes over the rows as they stand.
-    fn take(&self, rows: &[SigningKeyRow], now: Timestamp) {
-        let new = Arc::new(Keyring::open(&self.master, rows, now));
+    fn take(&self, new: Keyring) {
+        let new = Arc::new(new);
         let old = self.keyring.swap(new.clone());
         if !new.holds_all_of(&old) {
             // Of a key that was taken away nothing must be left.

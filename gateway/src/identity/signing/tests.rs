@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use gateway_config::clock::{Clock, ManualClock};
 use gateway_config::model::{Configuration, Id, Item, Kind};
 use gateway_config::snapshot::{Code, Token, Verified, compile};
-use gateway_config::store::{Store, open};
+use gateway_config::store::{SigningKeyRow, Store, open};
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde_json::{Value, json};
@@ -274,7 +274,7 @@ async fn an_altered_row_is_not_used() {
         (SigningKeyRow { kid: foreign.kid.clone(), ..good.clone() }, "belongs to another"),
     ] {
         let signer = Scene::new().await.signer(MASTER);
-        signer.take(&[altered], scene.clock.now());
+        signer.take(Keyring::open(&signer.master, &[altered], scene.clock.now()));
         assert_eq!(signer.identity_header("orders", &Caller::Anonymous, scene.clock.now()), None);
         assert!(published(&signer).is_empty());
         let trouble = signer.trouble().borrow().clone().unwrap();
