@@ -1,6 +1,7 @@
 //! `admin-api check`: every setting and every dependency, and one line for each that is wrong.
 
 use anyhow::{Result, bail};
+use gateway_config::master_key::MasterKey;
 use gateway_config::store::{self, StoreError};
 use tokio::net::TcpListener;
 
@@ -13,6 +14,11 @@ pub(crate) async fn check(settings: &Settings) -> Result<()> {
         Ok(Some(_)) => println!("token: ok"),
         Ok(None) => println!("token: {TOKEN_VARIABLE} is not set, so nobody can use the API"),
         Err(error) => wrong.push(format!("token: {error}")),
+    }
+    match MasterKey::find(&settings.common.database_url) {
+        Ok(Some(_)) => println!("master-key: ok"),
+        Ok(None) => println!("master-key: none yet; serve makes one beside the database"),
+        Err(error) => wrong.push(format!("master-key: {error}")),
     }
     match TcpListener::bind(settings.listen).await {
         Ok(_) => println!("listen: ok, {}", settings.listen),

@@ -7,6 +7,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use gateway_config::master_key::MasterKey;
 use gateway_config::settings::{LogFormat, SettingsError, load};
 use gateway_config::store;
 use tracing_subscriber::EnvFilter;
@@ -50,12 +51,19 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn serve(settings: Settings) -> ExitCode {
-    match AdminToken::from_environment() {
-        Ok(token) => outcome(in_runtime(&settings.clone(), server::serve(settings, token))),
-        Err(error) => {
-            eprintln!("admin-api: {error}");
-            ExitCode::from(WRONG_SETTINGS)
-        }
+    // Reading the master key may warn.
+    start_log(settings.common.log_format);
+    let wrong = |error: &dyn std::fmt::Display| {
+        eprintln!("admin-api: {error}");
+        ExitCode::from(WRONG_SETTINGS)
+    };
+    let token = match AdminToken::from_environment() {
+        Ok(token) => token,
+        Err(error) => return wrong(&error),
+    };
+    match MasterKey::load(&settings.common.database_url) {
+        Ok(master) => outcome(in_runtime(&settings.clone(), server::serve(settings, token, master))),
+        Err(error) => wrong(&error),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::extract::rejection::BytesRejection;
 use axum::response::{IntoResponse, Response};
-use gateway_config::change::ChangeError;
+use gateway_config::change::{ChangeError, KeyError};
 use gateway_config::model::{Kind, Problem};
 use gateway_config::store::StoreError;
 use http::header::{HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -242,6 +242,15 @@ impl From<ChangeError> for Failure {
             ChangeError::Referred { kind, name, by } => {
                 Self::conflict(still_used(kind, &name, &by)).with(|details| details.referrers = Some(by))
             }
+        }
+    }
+}
+
+impl From<KeyError> for Failure {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Change(error) => error.into(),
+            KeyError::Dead { .. } | KeyError::TooMany { .. } => Self::conflict(error.to_string()),
         }
     }
 }

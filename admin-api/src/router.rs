@@ -6,7 +6,7 @@ use axum::routing::{delete, get, post};
 use axum::{Extension, Router};
 
 use crate::account::account;
-use crate::api::{BODY_LIMIT, config, entities, explain, itself, members, nodes};
+use crate::api::{BODY_LIMIT, config, entities, explain, itself, keys, members, nodes};
 use crate::auth::gate;
 use crate::error::Failure;
 use crate::resource::{RESOURCES, Resource};
@@ -15,6 +15,9 @@ use crate::state::AppState;
 /// The whole API over a state.
 pub fn router(state: AppState) -> Router {
     let fixed = Router::new()
+        .route("/admin/access/applications/{name}/keys", get(keys::list).post(keys::create))
+        .route("/admin/access/applications/{name}/keys/{id}", get(keys::show).patch(keys::patch).delete(keys::revoke))
+        .route("/admin/access/applications/{name}/keys/{id}/rotate", post(keys::rotate))
         .route("/admin/config/export", get(config::export))
         .route("/admin/config/validate", post(config::validate))
         .route("/admin/explain", post(explain::explain))

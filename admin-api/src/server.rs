@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use axum::serve::ListenerExt;
 use gateway_config::clock::SystemClock;
+use gateway_config::master_key::MasterKey;
 use gateway_config::store;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,12 +24,12 @@ const FIRST_MIGRATION: Duration = Duration::from_secs(5);
 /// Requests in flight get this long at the end. Those that wait for nodes are answered at once.
 const DRAIN: Duration = Duration::from_secs(5);
 
-pub(crate) async fn serve(settings: Settings, token: Option<AdminToken>) -> Result<()> {
+pub(crate) async fn serve(settings: Settings, token: Option<AdminToken>, master: MasterKey) -> Result<()> {
     // Before the first line that tells of life: whoever reads it may send a signal.
     let ended = end()?;
     warn(&settings, token.is_some());
     let store = store::open(&settings.common.database_url).await?;
-    let state = AppState::new(store, Arc::new(SystemClock), token);
+    let state = AppState::new(store, Arc::new(SystemClock), token, &master, settings.argon2);
     tokio::pin!(ended);
     if !settings.no_migrate {
         let (attempted, first_attempt) = oneshot::channel();

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use clap::{Args, Parser, Subcommand};
+use gateway_config::api_key::Argon2Settings;
 use gateway_config::settings::CommonSettings;
 use subtle::ConstantTimeEq;
 use thiserror::Error;
@@ -44,6 +45,8 @@ pub(crate) struct Settings {
     /// How often the whole configuration is read again, to find rows that were edited by hand
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) reconcile_seconds: u64,
+    #[command(flatten)]
+    pub(crate) argon2: Argon2Settings,
 }
 
 impl Settings {

@@ -5,8 +5,10 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gateway_config::api_key::{Argon2Settings, ChecksumKey, Hasher};
 use gateway_config::change::Changer;
 use gateway_config::clock::Clock;
+use gateway_config::master_key::MasterKey;
 use gateway_config::store::Store;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +20,9 @@ use crate::settings::AdminToken;
 /// the turns of those before it.
 const PATIENCE: Duration = Duration::from_millis(3800);
 
+/// Hashes of new keys that are made in parallel; each takes a core for tens of milliseconds.
+const HASHES_AT_ONCE: usize = 2;
+
 #[derive(Clone, Debug)]
 pub struct AppState(Arc<Shared>);
 
@@ -27,6 +32,8 @@ pub struct Shared {
     pub(crate) changer: Changer,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) token: Option<AdminToken>,
+    pub(crate) checksum: ChecksumKey,
+    pub(crate) hasher: Hasher,
     pub(crate) metrics: Metrics,
     /// The process was told to end: nobody is kept waiting.
     pub(crate) stopping: CancellationToken,
@@ -35,10 +42,17 @@ pub struct Shared {
 impl AppState {
     /// Without a token nobody gets in.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, token: Option<AdminToken>) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        token: Option<AdminToken>,
+        master: &MasterKey,
+        argon2: Argon2Settings,
+    ) -> Self {
+        let (checksum, hasher) = (ChecksumKey::of(master), Hasher::new(argon2, HASHES_AT_ONCE));
         let changer = Changer::new(store.clone(), clock.clone());
         let (metrics, stopping) = (Metrics::new(), CancellationToken::new());
-        Self(Arc::new(Shared { store, changer, clock, token, metrics, stopping }))
+        Self(Arc::new(Shared { store, changer, clock, token, checksum, hasher, metrics, stopping }))
     }
 
     /// Asks the database, and gives up after a while even where many callers queue before a database that hangs. What is

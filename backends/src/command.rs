@@ -4,6 +4,7 @@ use std::{ffi::OsString, fmt::Write as _, io::IsTerminal, net::SocketAddr, path:
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use reqwest::Url;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 use tracing_subscriber::EnvFilter;
@@ -40,6 +41,14 @@ struct RunArguments {
     /// The folder for the services' databases.
     #[arg(long, env = "BACKENDS_DATA_DIR", default_value = "data/backends")]
     data_dir: PathBuf,
+    /// Where the gateway publishes the keys with which it signs who calls; `vault` believes nobody else.
+    #[arg(
+        long,
+        env = "GATEWAY_JWKS_URL",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:4200/.well-known/gateway/jwks.json"
+    )]
+    gateway_jwks: Url,
     /// How the log on standard error is written.
     #[arg(long, env = "LOG_FORMAT", default_value = "pretty")]
     log_format: LogFormat,
@@ -108,7 +117,7 @@ fn plan(arguments: RunArguments) -> Result<Plan> {
             bail!("--listen names {name} twice");
         }
     }
-    let mut plan = Plan::new(arguments.data_dir);
+    let mut plan = Plan::new(arguments.data_dir, arguments.gateway_jwks);
     for name in arguments.names {
         if plan.services.iter().any(|(planned, _)| *planned == name) {
             bail!("{name} is named twice");

@@ -27,11 +27,13 @@ const DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) struct Refusal {
     status: StatusCode,
     message: String,
+    /// What a 401 asks for.
+    scheme: &'static str,
 }
 
 impl Refusal {
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        Self { status, message: message.into(), scheme: "Session" }
     }
 
     pub(crate) fn unprocessable(message: impl Into<String>) -> Self {
@@ -50,6 +52,11 @@ impl Refusal {
         Self::new(StatusCode::UNAUTHORIZED, message)
     }
 
+    /// For whoever has no proof that it came through the gateway; only the gateway can give one.
+    pub(crate) fn not_through_gateway(message: impl Into<String>) -> Self {
+        Self { scheme: "Gateway", ..Self::unauthorized(message) }
+    }
+
     /// A fault of the service itself: the log learns what it was, the caller does not.
     pub(crate) fn internal(cause: &(dyn std::fmt::Display + Sync)) -> Self {
         error!(cause = %cause, "could not answer a request");
@@ -64,9 +71,10 @@ impl IntoResponse for Refusal {
             "error": self.status.canonical_reason().unwrap_or_default(),
             "message": self.message,
         });
+        let scheme = HeaderValue::from_static(self.scheme);
         let mut response = (self.status, Json(body)).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Session"));
+            response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
         }
         response
     }

@@ -5,6 +5,7 @@ pub mod clock;
 mod command;
 mod database;
 mod exchange;
+mod gatekeeper;
 pub mod server;
 pub mod services;
 

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
+use reqwest::Url;
 use sqlx::SqlitePool;
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -28,12 +29,14 @@ pub struct Plan {
     pub data_dir: PathBuf,
     pub clock: Clock,
     pub pace: Pace,
+    pub gateway_jwks: Url,
 }
 
 impl Plan {
     #[must_use]
-    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Self { services: Vec::new(), data_dir: data_dir.into(), clock: Clock::default(), pace: Pace::default() }
+    pub fn new(data_dir: impl Into<PathBuf>, gateway_jwks: Url) -> Self {
+        let (clock, pace) = (Clock::default(), Pace::default());
+        Self { services: Vec::new(), data_dir: data_dir.into(), clock, pace, gateway_jwks }
     }
 
     /// Adds a service at `address`, or else at its usual port of this host alone.
@@ -63,8 +66,13 @@ impl Server {
             bound.push((name, listener.local_addr()?, listener));
         }
         let stop = CancellationToken::new();
-        let surroundings =
-            Surroundings { data_dir: plan.data_dir, clock: plan.clock, pace: plan.pace, stop: stop.clone() };
+        let surroundings = Surroundings {
+            data_dir: plan.data_dir,
+            clock: plan.clock,
+            pace: plan.pace,
+            gateway_jwks: plan.gateway_jwks,
+            stop: stop.clone(),
+        };
         let (mut addresses, mut databases, mut tasks) = (Vec::new(), Vec::new(), JoinSet::new());
         for (name, address, listener) in bound {
             let service = services::open(name, &surroundings).await;

@@ -56,6 +56,7 @@ fn facts<'a>(path: &'a str, headers: &'a HeaderMap) -> RequestFacts<'a> {
         host: "shop.example.com",
         path,
         query: Some("page=2"),
+        target_bytes: path.len() + 7,
         headers,
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         now: Timestamp::default(),

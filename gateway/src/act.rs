@@ -3,17 +3,24 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gateway_config::model::RetryOn;
+use gateway_config::clock::{Clock, SystemClock};
+use gateway_config::model::{RetryOn, Screening};
 use gateway_config::snapshot::{Code, Decision, Outcome, Refusal};
-use http::StatusCode;
+use http::{HeaderName, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, Session};
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
-use crate::forward::{self, Peer};
-use crate::judge::judge;
+use crate::connection::Connection;
+use crate::forward;
+use crate::gate::Gate;
+use crate::live::Live;
 use crate::observe::metrics::Metrics;
+use crate::own;
+use crate::policy::body::{BodyWatch, Watched, declared};
+use crate::policy::limits::headers_of;
+use crate::policy::screening::{Finding, screen_request};
 use crate::reply;
 use crate::request::{RequestCtx, request_id};
 use crate::upstream::Attempt;
@@ -30,12 +37,13 @@ pub(crate) fn greet(session: &mut Session, ctx: &mut RequestCtx, draining: bool)
     }
     session.set_read_timeout(Some(CLIENT_READ));
     session.set_write_timeout(Some(CLIENT_WRITE));
+    ctx.came_by(Connection::of(session.stream()));
     ctx.id = request_id(&session.req_header().headers);
 }
 
 /// Answers what the gateway answers by itself. `true`: it did. The answers are boxed, so that a request that is forwarded does not
 /// carry room for them.
-pub(crate) async fn decide_and_answer(session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
+pub(crate) async fn decide_and_answer(session: &mut Session, ctx: &mut RequestCtx, gate: &Gate) -> Result<bool> {
     let Some(live) = ctx.live.clone() else {
         let refusal = Refusal {
             message: Some("the gateway has no configuration yet".into()),
@@ -43,45 +51,108 @@ pub(crate) async fn decide_and_answer(session: &mut Session, ctx: &mut RequestCt
         };
         return Box::pin(refuse(session, ctx, &refusal)).await;
     };
-    let address = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
-    let judgement = judge(&live.snapshot, session.req_header(), address);
-    ctx.path = judgement.path;
-    let decision = ctx.decision.insert(judgement.decision);
-    match &decision.outcome {
-        Outcome::Forward(forward) => {
+    gate.pass(session, ctx, &live).await;
+    add_headers(session, ctx, &live);
+    if let Some(location) = gate.https_location(session.req_header(), &ctx.client) {
+        Box::pin(reply::redirect(session, &location, 308, ctx.frame())).await?;
+        return Ok(true);
+    }
+    if let Some(own) = ctx.own {
+        Box::pin(own::answer(own, session, ctx, gate, &live.snapshot)).await?;
+        return Ok(true);
+    }
+    let Some(decision) = &ctx.decision else { return Ok(false) };
+    if let Outcome::Forward(forward) = &decision.outcome {
+        let Err(refusal) = check_body(session, decision) else {
             ctx.attempt = Attempt::begin(forward, &live.clusters, ctx.started);
-            Ok(false)
-        }
-        Outcome::Respond(respond) => {
-            Box::pin(reply::respond(session, respond, &live.snapshot, &ctx.id)).await?;
-            Ok(true)
-        }
-        Outcome::Redirect { location, status } => {
-            Box::pin(reply::redirect(session, location, *status, &live.snapshot, &ctx.id)).await?;
-            Ok(true)
-        }
+            ctx.body = watch_for(session, decision);
+            return Ok(false);
+        };
+        return Box::pin(refuse(session, ctx, &refusal)).await;
+    }
+    Box::pin(answer(session, ctx)).await?;
+    Ok(true)
+}
+
+/// Answers what was decided, where that is not a backend's business.
+async fn answer(session: &mut Session, ctx: &mut RequestCtx) -> Result<()> {
+    let Some(decision) = &ctx.decision else { return Ok(()) };
+    match &decision.outcome {
+        Outcome::Forward(_) => {}
+        Outcome::Respond(respond) => reply::respond(session, respond, ctx.frame()).await?,
+        Outcome::Redirect { location, status } => reply::redirect(session, location, *status, ctx.frame()).await?,
+        Outcome::Preflight(headers) => reply::preflight(session, headers, ctx.frame()).await?,
         Outcome::Publish(_) => {
             let refusal = Refusal {
                 message: Some("this version of the gateway can't publish to queues".into()),
                 ..Refusal::new(Code::QueueUnavailable)
             };
-            Box::pin(refuse(session, ctx, &refusal)).await
+            refuse(session, ctx, &refusal).await?;
         }
         Outcome::Refuse(refusal) => {
             let refusal = refusal.clone();
-            Box::pin(refuse(session, ctx, &refusal)).await
+            refuse(session, ctx, &refusal).await?;
         }
     }
+    Ok(())
+}
+
+/// What the gateway adds to whatever answer comes: how limits stand, and what other sites may read.
+fn add_headers(session: &Session, ctx: &mut RequestCtx, live: &Live) {
+    if let Some(verdict) = &ctx.verdict {
+        ctx.extra.extend(headers_of(verdict));
+    }
+    let route = ctx.decision.as_ref().and_then(|decision| decision.route.as_ref());
+    let cors = match route {
+        Some(route) => live.snapshot.cors_of(route),
+        None => live.snapshot.defaults().cors.as_ref(),
+    };
+    let is_preflight = ctx.decision.as_ref().is_some_and(|it| matches!(it.outcome, Outcome::Preflight(_)));
+    if let Some(cors) = cors.filter(|_| !is_preflight) {
+        ctx.has_cors = true;
+        ctx.extra.extend(cors.response(&session.req_header().headers));
+    }
+}
+
+/// What can be said of a body before it comes, and of what else a client sent where that is screened.
+fn check_body(session: &Session, decision: &Decision) -> Result<(), Refusal> {
+    let head = session.req_header();
+    if declared(&head.headers).is_some_and(|length| length > decision.max_body_bytes) {
+        return Err(Refusal::new(Code::BodyTooLarge));
+    }
+    let Some(route) = decision.route.as_ref().filter(|route| route.source.screening != Screening::Off) else {
+        return Ok(());
+    };
+    // The target as it came: what is found there is found in whatever a backend makes of it.
+    let target = String::from_utf8_lossy(head.raw_path());
+    let (path, query) = target.split_once('?').map_or((&*target, None), |(path, query)| (path, Some(query)));
+    let Some(finding) = screen_request(path, query) else { return Ok(()) };
+    report(&finding, &route.source.name);
+    match route.source.screening {
+        Screening::Block => Err(Refusal::new(Code::UnsafeInput)),
+        Screening::Report | Screening::Off => Ok(()),
+    }
+}
+
+fn watch_for(session: &Session, decision: &Decision) -> BodyWatch {
+    let mode = decision.route.as_ref().map_or(Screening::Off, |route| route.source.screening);
+    // Whatever says Upgrade: a body that comes before the switch is a body.
+    BodyWatch::new(decision.max_body_bytes, mode, &session.req_header().headers, true)
+}
+
+/// The text itself is not logged: it is the client's, and may be a password that only looks like an attack.
+fn report(finding: &Finding, route: &str) {
+    let (kind, place) = (finding.kind, &finding.place);
+    tracing::warn!(route, kind = ?kind, %place, "input screening found {kind:?} in {place} of a request to route {route}");
 }
 
 async fn refuse(session: &mut Session, ctx: &mut RequestCtx, refusal: &Refusal) -> Result<bool> {
     ctx.refused = Some(refusal.code);
-    if refusal.code == Code::BadRequest {
+    if matches!(refusal.code, Code::BadRequest | Code::UriTooLong | Code::HeadersTooLarge) {
         // Whoever sends what can't be understood may mean the next bytes as something else, too.
         session.set_keepalive(None);
     }
-    let snapshot = ctx.live.as_ref().map(|live| &*live.snapshot);
-    reply::refuse(session, refusal, snapshot, &ctx.id).await?;
+    reply::refuse(session, refusal, ctx.frame()).await?;
     Ok(true)
 }
 
@@ -117,23 +188,38 @@ pub(crate) fn connect_failed(ctx: &mut RequestCtx, mut error: Box<Error>, metric
     error
 }
 
-pub(crate) fn prepare(session: &Session, head: &mut RequestHeader, ctx: &RequestCtx) -> Result<()> {
+pub(crate) fn prepare(head: &mut RequestHeader, ctx: &RequestCtx, gate: &Gate) -> Result<()> {
     let Some(Outcome::Forward(decided)) = ctx.decision.as_ref().map(|decision| &decision.outcome) else {
         return Error::e_explain(ErrorType::InternalError, "nothing to forward was decided");
     };
     let Some(endpoint) = ctx.attempt.as_ref().and_then(Attempt::endpoint) else {
         return Error::e_explain(ErrorType::InternalError, "no endpoint was chosen");
     };
-    let peer = Peer {
-        address: session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip),
-        tls: session.digest().is_some_and(|digest| digest.ssl_digest.is_some()),
-    };
-    forward::prepare(head, decided, &endpoint.url, ctx, peer)
+    let identity = gate.signer.identity_header(&decided.service.source.service_name, &ctx.caller, SystemClock.now());
+    forward::prepare(head, decided, &endpoint.url, ctx, identity)
+}
+
+/// Counts a body as it streams, and stops what must not go on.
+pub(crate) fn watch_body(session: &Session, ctx: &mut RequestCtx, body: &mut Option<Bytes>, end: bool) -> Result<()> {
+    // Behind a switched protocol there are no bodies. A mere wish to switch changes nothing: any request could say so.
+    if session.was_upgraded() {
+        return Ok(());
+    }
+    match ctx.body.piece(body, end) {
+        Watched::Fine => {}
+        Watched::Found(finding) => report(&finding, ctx.route_name()),
+        Watched::Stop(code) => {
+            ctx.stopped = Some(code);
+            return Error::e_explain(ErrorType::Custom("stopped"), code.as_str());
+        }
+    }
+    guard_body_end(session, body, end);
+    Ok(())
 }
 
 /// An empty last piece would make Pingora write the end of a chunked body twice (its #935), which would spoil the pooled
 /// connection. On upgrades nothing may be touched here (#946).
-pub(crate) fn guard_body_end(session: &Session, body: &mut Option<Bytes>, end: bool) {
+fn guard_body_end(session: &Session, body: &mut Option<Bytes>, end: bool) {
     if !session.is_upgrade_req() && end && body.as_ref().is_some_and(Bytes::is_empty) {
         *body = None;
     }
@@ -153,8 +239,22 @@ pub(crate) fn begin_response(
     if draining {
         session.set_keepalive(None);
     }
+    if ctx.has_cors {
+        // What other sites may read is the gateway's to say where it has a policy.
+        for name in BACKEND_CORS {
+            head.remove_header(&name);
+        }
+    }
+    reply::dress(head, ctx.frame())?;
     check_deadline(ctx).map(|_| ())
 }
+
+const BACKEND_CORS: [HeaderName; 4] = [
+    header::ACCESS_CONTROL_ALLOW_ORIGIN,
+    header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+    header::ACCESS_CONTROL_EXPOSE_HEADERS,
+    header::ACCESS_CONTROL_ALLOW_METHODS,
+];
 
 /// The total timeout cuts answers that trickle.
 pub(crate) fn check_deadline(ctx: &mut RequestCtx) -> Result<Option<Duration>> {
@@ -204,8 +304,7 @@ pub(crate) async fn fail(session: &mut Session, ctx: &mut RequestCtx, error: &Er
     let status = match code {
         Some(code) => {
             ctx.refused = Some(code);
-            let snapshot = ctx.live.as_ref().map(|live| &*live.snapshot);
-            reply::fail(session, code, snapshot, &ctx.id).await;
+            reply::fail(session, code, ctx.frame()).await;
             code.status()
         }
         None => 0,
@@ -217,6 +316,9 @@ pub(crate) async fn fail(session: &mut Session, ctx: &mut RequestCtx, error: &Er
 fn code_of(error: &Error, ctx: &RequestCtx) -> Option<Code> {
     use ErrorType as T;
     let is_upstream = *error.esource() == ErrorSource::Upstream;
+    if ctx.stopped.is_some() {
+        return ctx.stopped;
+    }
     Some(match error.etype() {
         T::Custom("no peer left") => {
             ctx.attempt.as_ref().and_then(|attempt| attempt.last_failure).unwrap_or(Code::NoHealthyUpstream)

@@ -44,11 +44,7 @@ impl Load {
     pub(crate) fn request(self: &Arc<Self>) -> InFlight {
         self.requests.fetch_add(1, Ordering::AcqRel);
         self.touch();
-        let connection = Connection::current();
-        if let Some(connection) = &connection {
-            connection.begin_request();
-        }
-        InFlight { load: self.clone(), connection }
+        InFlight { load: self.clone(), connection: None }
     }
 
     pub(crate) fn requests(&self) -> usize {
@@ -102,6 +98,15 @@ pub(crate) struct InFlight {
     connection: Option<Arc<Connection>>,
 }
 
+impl InFlight {
+    pub(crate) fn occupy(&mut self, connection: Option<&Arc<Connection>>) {
+        self.connection = connection.cloned();
+        if let Some(connection) = connection {
+            connection.begin_request();
+        }
+    }
+}
+
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.load.requests.fetch_sub(1, Ordering::AcqRel);
@@ -139,7 +144,7 @@ impl<A: ServerApp + Send + Sync + 'static> ServerApp for Counted<A> {
     async fn process_new(self: &Arc<Self>, io: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         self.load.connections.fetch_add(1, Ordering::AcqRel);
         let _open = Open(self.load.clone());
-        watched(&self.watch, io, |io| self.inner.process_new(io, shutdown)).await
+        self.inner.process_new(watched(&self.watch, io), shutdown).await
     }
 
     /// Called once the listeners are closed.

@@ -4,13 +4,15 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use gateway_config::model::HostHeader;
-use gateway_config::snapshot::{Forward, UpstreamUrl};
+use gateway_config::snapshot::{Caller, Forward, UpstreamUrl};
 use http::request::Parts as ReqParts;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType, Result};
 use smallvec::SmallVec;
 
+use crate::client::forwarded_chain;
+use crate::identity::headers::tell;
 use crate::request::{RequestCtx, X_REQUEST_ID, hex, hex_of};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -18,37 +20,35 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// What of the connection the backend is told.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer {
-    pub(crate) address: Option<IpAddr>,
-    pub(crate) tls: bool,
-}
-
 /// Makes the client's request the one that is sent to `upstream`.
 pub(crate) fn prepare(
     head: &mut RequestHeader,
     forward: &Forward,
     upstream: &UpstreamUrl,
     ctx: &RequestCtx,
-    peer: Peer,
+    identity: Option<HeaderValue>,
 ) -> Result<()> {
     let target = target(head, forward, upstream, ctx.path.as_deref());
     // Worked on as plain parts: Pingora's own way of inserting keeps every name twice, once as it was spelt, and costs as much
     // as the rest of the gateway. Names reach the backend in lower case.
     let mut parts = ReqParts::from(std::mem::replace(head, empty_head()));
     let seen = Seen::of(&parts.headers);
-    parts.headers.reserve(ADDED);
+    let is_known = identity.is_some() || matches!(ctx.caller, Caller::Verified(_));
+    parts.headers.reserve(if is_known { ADDED + TOLD } else { ADDED });
+    let client = &ctx.client;
+    let chain = client.proxy.and_then(|proxy| forwarded_chain(&parts.headers, proxy));
     for name in seen.spoofed {
         parts.headers.remove(name);
     }
     set_host(&mut parts, forward, upstream)?;
     let headers = &mut parts.headers;
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(if peer.tls { "https" } else { "http" }));
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(if client.is_secure { "https" } else { "http" }));
     headers.insert(X_REQUEST_ID, ctx.id.clone());
-    if let Some(address) = peer.address {
+    if let Some(chain) = chain {
+        headers.insert(X_FORWARDED_FOR, chain);
+    } else {
         let mut text = Inline::<45>::default();
-        text.push_address(address);
+        text.push_address(client.address);
         headers.insert(X_FORWARDED_FOR, value(text.as_bytes())?);
     }
     let is_traced = seen.has_traceparent && headers.get(TRACEPARENT).is_some_and(|it| is_traceparent(it.as_bytes()));
@@ -58,6 +58,10 @@ pub(crate) fn prepare(
     if seen.has_cookies {
         join_cookies(headers)?;
     }
+    if ctx.strips_authorization() {
+        headers.remove(header::AUTHORIZATION);
+    }
+    tell(headers, &ctx.caller, identity);
     *head = RequestHeader::from(parts);
     match target {
         Some(target) => head.set_raw_path(&target),
@@ -107,8 +111,9 @@ pub(crate) fn is_end_to_end(headers: &HeaderMap) -> bool {
     !headers.keys().any(is_for_this_hop)
 }
 
-/// How many headers are added at the most.
+/// How many headers are added to every request at the most, and how many more tell who calls.
 const ADDED: usize = 6;
+const TOLD: usize = 4;
 
 fn empty_head() -> RequestHeader {
     RequestHeader::from(http::Request::new(()).into_parts().0)
@@ -280,10 +285,19 @@ mod tests {
 
     #[test]
     fn a_request_with_any_field_for_this_hop_is_left_to_pingora() {
-        let of = |name: &'static str| HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static("x"))]);
+        let of =
+            |name: &'static str| HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static("x"))]);
         for name in [
-            "connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "trailer",
-            "transfer-encoding", "upgrade", "http2-settings",
+            "connection",
+            "keep-alive",
+            "proxy-connection",
+            "proxy-authenticate",
+            "proxy-authorization",
+            "te",
+            "trailer",
+            "transfer-encoding",
+            "upgrade",
+            "http2-settings",
         ] {
             assert!(!is_end_to_end(&of(name)), "{name}");
         }

@@ -1,38 +1,66 @@
-//! From a request's head to a decision: gathers the facts, asks the snapshot. Nothing is decided here.
+//! From a request's head to a decision: gathers the facts, asks the snapshot. Nothing is decided here, and nothing waits: where
+//! something must be waited for, the caller is told what, and asks again.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, Ipv4Addr};
 
 use gateway_config::clock::{Clock, SystemClock};
 use gateway_config::snapshot::{
-    BodyFacts, Caller, Code, Decision, Outcome, Refusal, RequestFacts, Snapshot, Trail, decide, host_of, match_request,
-    path,
+    BodyFacts, Caller, Code, Counters, Decision, Match, Refusal, RequestFacts, Snapshot, decide, host_of,
+    match_request, path,
 };
-use http::{HeaderMap, HeaderName, Version, header};
+use http::Version;
 use pingora::http::RequestHeader;
 
-/// The header that carries an API key.
-const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+use crate::client::Client;
+use crate::identity::Presented;
+use crate::own::Own;
+
+/// What had to be waited for, once it is there.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// The address and global group was counted.
+    pub(crate) is_counted: bool,
+    pub(crate) caller: Option<Caller>,
+}
+
+/// What comes next.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made; a box would cost every request")]
+pub(crate) enum Next {
+    /// To be counted before anything else is looked at.
+    Count(Counters),
+    /// Credentials were presented, and who that is is not known yet.
+    Identify,
+    Decided(Judgement),
+}
 
 /// What judging a request brought.
 #[derive(Debug)]
 pub(crate) struct Judgement {
     pub(crate) decision: Decision,
+    pub(crate) caller: Caller,
     /// The path to forward, where it is not what the client sent.
     pub(crate) path: Option<String>,
+    /// It is for the gateway itself.
+    pub(crate) own: Option<Own>,
 }
 
-pub(crate) fn judge(snapshot: &Snapshot, head: &RequestHeader, address: Option<IpAddr>) -> Judgement {
-    match gather(snapshot, head, address) {
-        Ok(judgement) => judgement,
-        Err(refusal) => Judgement {
-            decision: Decision { route: None, outcome: Outcome::Refuse(refusal), trail: Trail::new() },
-            path: None,
-        },
+impl Judgement {
+    pub(crate) fn refused(refusal: Refusal) -> Self {
+        Self { decision: Decision::refused(refusal), caller: Caller::Anonymous, path: None, own: None }
     }
 }
 
-fn gather(snapshot: &Snapshot, head: &RequestHeader, address: Option<IpAddr>) -> Result<Judgement, Refusal> {
+pub(crate) fn judge(snapshot: &Snapshot, head: &RequestHeader, client: &Client, progress: &mut Progress) -> Next {
+    gather(snapshot, head, client, progress).unwrap_or_else(|refusal| Next::Decided(Judgement::refused(refusal)))
+}
+
+fn gather(
+    snapshot: &Snapshot,
+    head: &RequestHeader,
+    client: &Client,
+    progress: &mut Progress,
+) -> Result<Next, Refusal> {
     let bad = |why: String| Refusal { message: Some(why.into()), ..Refusal::new(Code::BadRequest) };
     let Target { authority, path: raw_path, query } = target(head).map_err(|why| bad(why.to_owned()))?;
     let path = path::normalise(raw_path).map_err(|error| bad(error.to_string()))?;
@@ -44,19 +72,34 @@ fn gather(snapshot: &Snapshot, head: &RequestHeader, address: Option<IpAddr>) ->
         host,
         path: &path,
         query,
+        target_bytes: head.raw_path().len(),
         headers: &head.headers,
-        address: address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        address: client.address,
         now: SystemClock.now(),
         entropy: rand::random(),
     };
     let matched = match_request(snapshot, &facts);
-    let decision = decide(snapshot, &matched, &caller(&head.headers), &BodyFacts::default());
+    if !matched.counters.is_empty() && !progress.is_counted {
+        return Ok(Next::Count(matched.counters));
+    }
+    let own = Own::of(&matched);
+    let Some(caller) = caller(&matched, own.as_ref(), progress) else { return Ok(Next::Identify) };
+    let decision = decide(snapshot, &matched, &caller, &BodyFacts::default());
     let path = match path {
         Cow::Owned(path) => Some(path),
         // An absolute URI is forwarded as a path: the backend is not a proxy.
         Cow::Borrowed(path) => authority.map(|_| path.to_owned()),
     };
-    Ok(Judgement { decision, path })
+    Ok(Next::Decided(Judgement { decision, caller, path, own }))
+}
+
+/// `None`: somebody has to look. Where nothing was found, or a browser only asks beforehand, nobody's credentials matter.
+fn caller(matched: &Match<'_>, own: Option<&Own>, progress: &mut Progress) -> Option<Caller> {
+    let matters = matched.found.as_ref().is_ok_and(|found| !found.preflight) || own.is_some_and(Own::wants_a_caller);
+    if !matters || Presented::is_none(matched.facts.headers) {
+        return Some(Caller::Anonymous);
+    }
+    progress.caller.take()
 }
 
 /// What a request is for, as the client sent it.
@@ -100,17 +143,6 @@ fn split_query(raw: &[u8]) -> Result<(&[u8], Option<&str>), &'static str> {
     let sound = query.iter().all(|byte| matches!(byte, 0x21..=0x7e) && *byte != b'#');
     let query = std::str::from_utf8(query).ok().filter(|_| sound);
     query.map(|query| (path, Some(query))).ok_or("the query holds a character that must be percent-encoded")
-}
-
-/// Who calls. Nobody's credentials can be verified yet, so whoever presents some is refused unless the route ignores it.
-fn caller(headers: &HeaderMap) -> Caller {
-    let bearer = |value: &http::HeaderValue| {
-        value.as_bytes().get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "))
-    };
-    if headers.contains_key(API_KEY) || headers.get_all(header::AUTHORIZATION).iter().any(bearer) {
-        return Caller::Rejected(Code::CredentialsInvalid);
-    }
-    Caller::Anonymous
 }
 
 #[cfg(test)]

@@ -4,14 +4,17 @@
 
 mod act;
 mod check;
+mod client;
 mod connection;
 mod drain;
 mod forward;
 mod identity;
+mod gate;
 mod judge;
 mod live;
 mod observe;
 mod ops;
+mod own;
 mod phase;
 mod policy;
 mod proxy;

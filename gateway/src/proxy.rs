@@ -13,6 +13,7 @@ use pingora::{Error, Result};
 
 use crate::act;
 use crate::drain::Load;
+use crate::gate::Gate;
 use crate::live::Current;
 use crate::observe::metrics::Metrics;
 use crate::phase::{self, Phase, over};
@@ -22,6 +23,7 @@ pub(crate) struct Gateway {
     pub(crate) current: Arc<Current>,
     pub(crate) load: Arc<Load>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) gate: Arc<Gate>,
 }
 
 /// Phases that need not wait are written out as `over(...)` instead of as `async fn`; `phase` says why.
@@ -52,7 +54,7 @@ impl ProxyHttp for Gateway {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Box<RequestCtx>) -> Result<bool> {
         act::greet(session, ctx, self.load.is_draining());
-        act::decide_and_answer(session, ctx).await
+        act::decide_and_answer(session, ctx, &self.gate).await
     }
 
     fn proxy_upstream_filter<'a, 'b, 'c, 'f>(
@@ -103,7 +105,7 @@ impl ProxyHttp for Gateway {
 
     fn upstream_request_filter<'a, 'b, 'c, 'd, 'f>(
         &'a self,
-        session: &'b mut Session,
+        _session: &'b mut Session,
         head: &'c mut RequestHeader,
         ctx: &'d mut Box<RequestCtx>,
     ) -> Phase<'f, Result<()>>
@@ -113,7 +115,7 @@ impl ProxyHttp for Gateway {
         'c: 'f,
         'd: 'f,
     {
-        over(act::prepare(session, head, ctx))
+        over(act::prepare(head, ctx, &self.gate))
     }
 
     fn request_body_filter<'a, 'b, 'c, 'd, 'f>(
@@ -121,7 +123,7 @@ impl ProxyHttp for Gateway {
         session: &'b mut Session,
         body: &'c mut Option<Bytes>,
         end: bool,
-        _ctx: &'d mut Box<RequestCtx>,
+        ctx: &'d mut Box<RequestCtx>,
     ) -> Phase<'f, Result<()>>
     where
         'a: 'f,
@@ -129,8 +131,7 @@ impl ProxyHttp for Gateway {
         'c: 'f,
         'd: 'f,
     {
-        act::guard_body_end(session, body, end);
-        over(Ok(()))
+        over(act::watch_body(session, ctx, body, end))
     }
 
     fn upstream_response_filter<'a, 'b, 'c, 'd, 'f>(

@@ -41,13 +41,41 @@ struct Problem<'a> {
     request_id: &'a str,
 }
 
+/// What goes around every answer.
+#[derive(Clone, Copy)]
+pub(crate) struct Frame<'a> {
+    pub(crate) snapshot: Option<&'a Snapshot>,
+    pub(crate) id: &'a HeaderValue,
+    pub(crate) is_tls: bool,
+    /// How limits stand, and the like.
+    pub(crate) extra: &'a [(HeaderName, HeaderValue)],
+}
+
+/// An answer of the gateway's own endpoints.
+pub(crate) struct Answer {
+    status: StatusCode,
+    body: Bytes,
+    cache_control: &'static str,
+    pub(crate) extra: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Answer {
+    pub(crate) fn json(status: StatusCode, body: Bytes, cache_control: &'static str) -> Self {
+        Self { status, body, cache_control, extra: Vec::new() }
+    }
+}
+
+pub(crate) async fn answer(session: &mut Session, answer: Answer, frame: Frame<'_>) -> Result<()> {
+    let mut head = begin(answer.status, "application/json", frame)?;
+    head.insert_header(header::CACHE_CONTROL, HeaderValue::from_static(answer.cache_control))?;
+    for (name, value) in answer.extra {
+        head.insert_header(name, value)?;
+    }
+    write(session, head, answer.body).await
+}
+
 /// Says no.
-pub(crate) async fn refuse(
-    session: &mut Session,
-    refusal: &Refusal,
-    snapshot: Option<&Snapshot>,
-    id: &HeaderValue,
-) -> Result<()> {
+pub(crate) async fn refuse(session: &mut Session, refusal: &Refusal, frame: Frame<'_>) -> Result<()> {
     let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let reason = status.canonical_reason().unwrap_or("Error");
     let message = refusal.message.as_deref().unwrap_or_else(|| refusal.code.message());
@@ -65,7 +93,7 @@ pub(crate) async fn refuse(
             instance: path,
             code: refusal.code.as_str(),
             timestamp,
-            request_id: id.to_str().unwrap_or_default(),
+            request_id: frame.id.to_str().unwrap_or_default(),
         };
         ("application/problem+json", serde_json::to_vec(&problem))
     } else {
@@ -76,11 +104,11 @@ pub(crate) async fn refuse(
             message,
             timestamp,
             path,
-            request_id: id.to_str().unwrap_or_default(),
+            request_id: frame.id.to_str().unwrap_or_default(),
         };
         ("application/json", serde_json::to_vec(&body))
     };
-    let mut answer = begin(status, content_type, snapshot, id)?;
+    let mut answer = begin(status, content_type, frame)?;
     answer.insert_header(X_GATEWAY_CODE, HeaderValue::from_static(refusal.code.as_str()))?;
     answer.insert_header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))?;
     if let Some(allow) = refusal.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
@@ -97,26 +125,15 @@ pub(crate) async fn refuse(
 }
 
 /// Answers what stands in the configuration.
-pub(crate) async fn respond(
-    session: &mut Session,
-    respond: &Respond,
-    snapshot: &Snapshot,
-    id: &HeaderValue,
-) -> Result<()> {
+pub(crate) async fn respond(session: &mut Session, respond: &Respond, frame: Frame<'_>) -> Result<()> {
     let status = StatusCode::from_u16(respond.status_code).unwrap_or(StatusCode::OK);
-    let answer = begin(status, &respond.content_type, Some(snapshot), id)?;
+    let answer = begin(status, &respond.content_type, frame)?;
     write(session, answer, Bytes::copy_from_slice(respond.body.as_bytes())).await
 }
 
-pub(crate) async fn redirect(
-    session: &mut Session,
-    location: &str,
-    status: u16,
-    snapshot: &Snapshot,
-    id: &HeaderValue,
-) -> Result<()> {
+pub(crate) async fn redirect(session: &mut Session, location: &str, status: u16, frame: Frame<'_>) -> Result<()> {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FOUND);
-    let mut answer = begin(status, "text/plain; charset=utf-8", Some(snapshot), id)?;
+    let mut answer = begin(status, "text/plain; charset=utf-8", frame)?;
     let query = session.req_header().uri.query();
     let location = match query {
         Some(query) if !location.contains('?') => format!("{location}?{query}"),
@@ -128,31 +145,59 @@ pub(crate) async fn redirect(
     write(session, answer, Bytes::new()).await
 }
 
+/// Answers a browser's question beforehand.
+pub(crate) async fn preflight(
+    session: &mut Session,
+    headers: &[(HeaderName, HeaderValue)],
+    frame: Frame<'_>,
+) -> Result<()> {
+    let mut answer = begin(StatusCode::NO_CONTENT, "text/plain; charset=utf-8", frame)?;
+    answer.remove_header(&header::CONTENT_TYPE);
+    for (name, value) in headers {
+        answer.append_header(name.clone(), value.clone())?;
+    }
+    write(session, answer, Bytes::new()).await
+}
+
 /// Says no in place of a backend that failed. Nothing is written when the backend's answer had already begun.
-pub(crate) async fn fail(session: &mut Session, code: Code, snapshot: Option<&Snapshot>, id: &HeaderValue) {
+pub(crate) async fn fail(session: &mut Session, code: Code, frame: Frame<'_>) {
     if session.response_written().is_some() {
         return;
     }
     // What is left of a request's body would be read as the next request.
     session.set_keepalive(None);
-    if let Err(error) = refuse(session, &Refusal::new(code), snapshot, id).await {
+    if let Err(error) = refuse(session, &Refusal::new(code), frame).await {
         tracing::debug!(%error, "could not answer a client that is gone");
     }
 }
 
-fn begin(
-    status: StatusCode,
-    content_type: &str,
-    snapshot: Option<&Snapshot>,
-    id: &HeaderValue,
-) -> Result<Box<ResponseHeader>> {
-    let mut answer = ResponseHeader::build_no_case(status, Some(10))?;
+fn begin(status: StatusCode, content_type: &str, frame: Frame<'_>) -> Result<Box<ResponseHeader>> {
+    let mut answer = ResponseHeader::build_no_case(status, Some(16))?;
     answer.insert_header(header::CONTENT_TYPE, content_type.to_owned())?;
-    answer.insert_header(X_REQUEST_ID, id.clone())?;
-    for (name, value) in snapshot.iter().flat_map(|snapshot| &snapshot.defaults().security_headers) {
-        answer.insert_header(name.clone(), value.clone())?;
-    }
+    answer.insert_header(X_REQUEST_ID, frame.id.clone())?;
+    dress(&mut answer, frame)?;
     Ok(Box::new(answer))
+}
+
+/// What every answer carries, a backend's too: the security headers that it does not set itself, and what the gateway adds.
+pub(crate) fn dress(answer: &mut ResponseHeader, frame: Frame<'_>) -> Result<()> {
+    if let Some(defaults) = frame.snapshot.map(Snapshot::defaults) {
+        let over_tls: &[_] = if frame.is_tls { &defaults.tls_headers } else { &[] };
+        for (name, value) in defaults.security_headers.iter().chain(over_tls) {
+            if !answer.headers.contains_key(name) {
+                answer.insert_header(name.clone(), value.clone())?;
+            }
+        }
+    }
+    for (name, value) in frame.extra {
+        // One list of what an answer varies by; all else is the gateway's to say.
+        if *name == header::VARY {
+            answer.append_header(name.clone(), value.clone())?;
+        } else {
+            answer.insert_header(name.clone(), value.clone())?;
+        }
+    }
+    Ok(())
 }
 
 async fn write(session: &mut Session, mut answer: Box<ResponseHeader>, body: Bytes) -> Result<()> {

@@ -4,11 +4,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use gateway_config::snapshot::{Code, Decision};
+use gateway_config::snapshot::{Caller, Code, Decision};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::client::Client;
+use crate::connection::Connection;
 use crate::drain::InFlight;
+use crate::judge::Judgement;
 use crate::live::Live;
+use crate::own::Own;
+use crate::policy::body::BodyWatch;
+use crate::policy::limits::Verdict;
+use crate::reply::Frame;
 use crate::upstream::Attempt;
 
 #[derive(Debug)]
@@ -23,8 +30,22 @@ pub(crate) struct RequestCtx {
     pub(crate) path: Option<String>,
     /// The gateway answered by itself, with this code.
     pub(crate) refused: Option<Code>,
+    /// The request is cut off half-way, for this.
+    pub(crate) stopped: Option<Code>,
+    pub(crate) client: Client,
+    /// The client's connection is over TLS.
+    pub(crate) is_tls: bool,
+    pub(crate) caller: Caller,
+    pub(crate) own: Option<Own>,
+    /// How the limits that counted it stand.
+    pub(crate) verdict: Option<Verdict>,
+    /// Headers that the gateway adds to the answer.
+    pub(crate) extra: Vec<(HeaderName, HeaderValue)>,
+    /// The gateway, not the backend, says what other sites may read.
+    pub(crate) has_cors: bool,
+    pub(crate) body: BodyWatch,
     /// Counted until it is dropped, also when a phase panics.
-    _in_flight: InFlight,
+    in_flight: InFlight,
 }
 
 impl RequestCtx {
@@ -37,8 +58,41 @@ impl RequestCtx {
             attempt: None,
             path: None,
             refused: None,
-            _in_flight: in_flight,
+            stopped: None,
+            client: Client::default(),
+            is_tls: false,
+            caller: Caller::Anonymous,
+            own: None,
+            verdict: None,
+            extra: Vec::new(),
+            has_cors: false,
+            body: BodyWatch::default(),
+            in_flight,
         }
+    }
+
+    /// The connection that it came by is busy until the request is over.
+    pub(crate) fn came_by(&mut self, connection: Option<&Arc<Connection>>) {
+        self.in_flight.occupy(connection);
+    }
+
+    /// Takes over what judging brought.
+    pub(crate) fn enter(&mut self, judgement: Judgement) {
+        self.decision = Some(judgement.decision);
+        self.caller = judgement.caller;
+        self.path = judgement.path;
+        self.own = judgement.own;
+    }
+
+    pub(crate) fn frame(&self) -> Frame<'_> {
+        let snapshot = self.live.as_ref().map(|live| &*live.snapshot);
+        Frame { snapshot, id: &self.id, is_tls: self.is_tls, extra: &self.extra }
+    }
+
+    /// The backend is not to see the client's `Authorization`.
+    pub(crate) fn strips_authorization(&self) -> bool {
+        let route = self.decision.as_ref().and_then(|it| it.route.as_ref());
+        route.is_some_and(|route| route.source.access.strip_authorization)
     }
 
     /// The id as text.

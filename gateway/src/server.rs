@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connection::{Patience, Watch};
 use crate::drain::{Counted, Load};
+use crate::gate::{Gate, Surroundings};
 use crate::live::Current;
 use crate::observe::metrics::Metrics;
 use crate::ops::Ops;
@@ -102,9 +103,21 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
         status: status.clone(),
         clock: clock.clone(),
     };
+    let ops_bound = sockets.ops.address;
     let (ops_fds, ops_address) = sockets.ops.into_fds();
     tokio::spawn(start(Service::new("ops".to_owned(), ops), vec![(ops_address, None)], ops_fds, ops_listener.1));
 
+    let around = Surroundings {
+        settings,
+        store: store.clone(),
+        metrics: metrics.clone(),
+        status: status.clone(),
+        current: current.clone(),
+        clock: clock.clone(),
+        ops: ops_bound,
+        stop: stop.clone(),
+    };
+    let gate = Gate::open(&around)?;
     let sync = Sync {
         store: store.clone(),
         me: me.clone(),
@@ -124,7 +137,7 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
     let idle = Some(settings.keepalive_seconds).filter(|seconds| *seconds > 0).map(Duration::from_secs);
     let watch = Arc::new(Watch::new(Patience { idle, head: Some(HEAD_PATIENCE) }));
     tokio::spawn(watch.clone().run(stop.clone()));
-    let gateway = Gateway { current, load: load.clone(), metrics };
+    let gateway = Gateway { current, load: load.clone(), metrics, gate };
     let app = Counted::new(http_proxy(&Arc::new(pingora_conf(settings, threads)), gateway), load.clone(), watch);
     let mut fds = Fds::new();
     let traffic = sockets.traffic.add_to(&mut fds);

@@ -53,6 +53,21 @@ pub(crate) struct ServeSettings {
     /// How often everything is read again to find rows that were edited by hand
     #[arg(long, env = "GATEWAY_RECONCILE_SECONDS", default_value_t = 60)]
     pub(crate) reconcile_seconds: u64,
+    /// Proxies before the gateway whose X-Forwarded-For, X-Forwarded-Proto and Forwarded are believed: networks, separated by commas
+    #[arg(long, env = "GATEWAY_TRUSTED_PROXIES", value_delimiter = ',')]
+    pub(crate) trusted_proxies: Vec<ipnet::IpNet>,
+    /// Send whoever comes over plain HTTP to this port of HTTPS
+    #[arg(long, env = "GATEWAY_HTTPS_REDIRECT", value_name = "PORT")]
+    pub(crate) https_redirect: Option<u16>,
+    /// Redis, for limits that the fleet shares: redis://… or rediss://…
+    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+    pub(crate) redis_url: Option<String>,
+    /// Where the admin API listens: the gateway itself never fetches from there, whatever a URL in the configuration says
+    #[arg(long, env = "ADMIN_LISTEN", default_value = "127.0.0.1:4201")]
+    pub(crate) admin_listen: Option<SocketAddr>,
+    /// How long a key signs what backends are told of callers before the next one takes over
+    #[arg(long, env = "GATEWAY_SIGNING_KEY_DAYS", default_value_t = 30)]
+    pub(crate) signing_key_days: u32,
 }
 
 #[derive(Args, Clone, Debug)]

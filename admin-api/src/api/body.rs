@@ -18,6 +18,10 @@ const YAML: [&str; 4] = ["application/yaml", "application/x-yaml", "text/yaml", 
 #[derive(Debug)]
 pub(crate) struct JsonBody(pub(crate) Value);
 
+/// The same, for calls that need none: without a body it is an empty object.
+#[derive(Debug)]
+pub(crate) struct MaybeJsonBody(pub(crate) Value);
+
 /// A merge patch (RFC 7396); plain JSON is taken for one.
 #[derive(Debug)]
 pub(crate) struct PatchBody(pub(crate) Value);
@@ -32,6 +36,20 @@ impl FromRequest<AppState> for JsonBody {
     async fn from_request(request: Request, state: &AppState) -> Result<Self, Failure> {
         accept(request.headers(), &[JSON])?;
         json(&bytes(request, state).await?).map(Self)
+    }
+}
+
+impl FromRequest<AppState> for MaybeJsonBody {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, Failure> {
+        let accepted = accept(request.headers(), &[JSON]).map(drop);
+        let bytes = bytes(request, state).await?;
+        if bytes.is_empty() {
+            return Ok(Self(Value::Object(serde_json::Map::new())));
+        }
+        accepted?;
+        json(&bytes).map(Self)
     }
 }
 

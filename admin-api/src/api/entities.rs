@@ -141,7 +141,7 @@ async fn written(state: &AppState, target: &Target, applied: &Applied, wait: Wai
     let standing = done.and_then(|done| {
         let item = done.item.as_ref()?;
         let created_at = done.created.then(|| target.resource.address(item.name()));
-        Some(Standing { value: item.to_public_json(), tag: tag(item.digest()), created_at })
+        Some(Standing { value: item.to_public_json(), tag: tag(item.digest()), created_at, is_shown_once: false })
     });
     answer(state, applied, wait, standing).await
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use axum::extract::State;
 use gateway_config::change::Proposal;
 use gateway_config::snapshot::{
-    BodyFacts, Caller, Cluster, Code, Decision, Outcome, RequestFacts, Snapshot, TrailStep, decide, host_of,
-    match_request, path,
+    BodyFacts, Caller, Cluster, Code, Decision, Outcome, RequestFacts, Snapshot, Token, TrailStep, Verified, decide,
+    host_of, match_request, path,
 };
 use http::header::{AUTHORIZATION, HOST, HeaderName};
 use http::{HeaderMap, HeaderValue, Method};
@@ -43,12 +43,15 @@ pub(crate) struct Question {
     /// The client's; absent: 127.0.0.1.
     #[schema(value_type = Option<String>)]
     address: Option<IpAddr>,
-    /// Not supported yet.
+    /// The name of the application that calls, as if with a good key of it.
+    #[schema(example = "shop")]
     application: Option<String>,
-    /// Not supported yet.
+    /// As if with a good token of this subject.
     subject: Option<String>,
-    /// Not supported yet.
+    /// Of the token.
     roles: Option<Vec<String>>,
+    /// Of the token.
+    scopes: Option<Vec<String>>,
     /// Not supported yet.
     generation: Option<u64>,
     /// Decide as if these had been made.
@@ -96,7 +99,8 @@ pub(crate) async fn explain(
     let changes = question.changes.take();
     let request = Request::of(&question)?;
     let snapshot = snapshot(&state, changes).await?;
-    Ok(axum::Json(request.explained(&snapshot, &state)))
+    let caller = supposed(&question, &snapshot)?.unwrap_or_else(|| request.caller());
+    Ok(axum::Json(request.explained(&snapshot, &state, &caller)))
 }
 
 fn question(body: Value) -> Result<Question, Failure> {
@@ -107,16 +111,10 @@ fn question(body: Value) -> Result<Question, Failure> {
         let path = unknown.map_or(path, ToOwned::to_owned);
         Failure::invalid_at(path.trim_matches('/'), message)
     })?;
-    let later = [
-        ("application", question.application.is_some()),
-        ("subject", question.subject.is_some()),
-        ("roles", question.roles.is_some()),
-        ("generation", question.generation.is_some()),
-    ];
-    match later.into_iter().find(|(_, is_given)| *is_given) {
-        Some((field, _)) => Err(Failure::invalid_at(field, "can't be explained yet: leave it out")),
-        None => Ok(question),
+    if question.generation.is_some() {
+        return Err(Failure::invalid_at("generation", "can't be explained yet: leave it out"));
     }
+    Ok(question)
 }
 
 /// The head, or what it would be.
@@ -125,6 +123,34 @@ async fn snapshot(state: &AppState, changes: Option<Value>) -> Result<Arc<Snapsh
     let proposals = changes_in(changes)?;
     let tried = async { state.changer.dry_run(&proposals).await.map_err(Failure::of_asked) };
     Ok(state.ask(tried).await?.snapshot)
+}
+
+/// The caller that the question supposes; `None`: whoever its headers make it.
+fn supposed(question: &Question, snapshot: &Snapshot) -> Result<Option<Caller>, Failure> {
+    let Question { application, subject, roles, scopes, .. } = question;
+    let words = |list: &Option<Vec<String>>| list.iter().flatten().map(|it| it.as_str().into()).collect::<Vec<_>>();
+    let has_token = subject.is_some() || roles.is_some() || scopes.is_some();
+    if application.is_none() && !has_token {
+        return Ok(None);
+    }
+    let of_name = |name: &String| {
+        let found = snapshot.application(name).cloned();
+        found.ok_or_else(|| Failure::invalid_at("application", format!("there is no application \"{name}\"")))
+    };
+    let application = application.as_ref().map(of_name).transpose()?;
+    let token = Token {
+        issuer: "supposed".into(),
+        subject: subject.as_deref().map(Into::into),
+        client: None,
+        roles: words(roles),
+        scopes: words(scopes),
+        expires_at: None,
+    };
+    Ok(Some(Caller::Verified(Verified {
+        key: application.as_ref().map(|it| it.source.api_keys.first().map(|key| key.id).unwrap_or_default()),
+        application,
+        token: has_token.then(|| Arc::new(token)),
+    })))
 }
 
 /// The question, as the gateway would receive it.
@@ -161,7 +187,7 @@ impl<'q> Request<'q> {
         Ok(Self { method, path, query, has_host: headers.contains_key(HOST), headers, address })
     }
 
-    fn explained(&self, snapshot: &Snapshot, state: &AppState) -> Explained {
+    fn explained(&self, snapshot: &Snapshot, state: &AppState, caller: &Caller) -> Explained {
         let mut buffer = String::new();
         let host = match host_of(None, &self.headers, self.has_host, &mut buffer) {
             Ok(host) => host,
@@ -176,17 +202,18 @@ impl<'q> Request<'q> {
             host,
             path: &path,
             query: self.query,
+            target_bytes: self.path.len() + self.query.map_or(0, |query| query.len() + 1),
             headers: &self.headers,
             address: self.address,
             now: state.clock.now(),
             entropy: rand::random(),
         };
         let matched = match_request(snapshot, &facts);
-        let decision = decide(snapshot, &matched, &self.caller(), &BodyFacts::default());
+        let decision = decide(snapshot, &matched, caller, &BodyFacts::default());
         Explained::of(&decision, &path, snapshot)
     }
 
-    /// Nobody's credentials can be verified here, and what can't be verified is not good.
+    /// Credentials can't be verified here, and what can't be verified is not good.
     fn caller(&self) -> Caller {
         let is_bearer =
             |line: &HeaderValue| line.as_bytes().get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "));
@@ -232,6 +259,11 @@ impl Explained {
                 explained.status_code = Some(202);
                 explained.queue = Some(queue.name.clone());
             }
+            Outcome::Preflight(_) => {
+                explained.outcome = Word::Answer;
+                explained.status_code = Some(204);
+                explained.step("cors", "answered", "the browser's question beforehand is answered".to_owned());
+            }
             Outcome::Respond(respond) => {
                 explained.outcome = Word::Answer;
                 explained.status_code = Some(respond.status_code);
@@ -245,6 +277,11 @@ impl Explained {
                 explained.status_code = Some(refusal.status);
                 explained.code = Some(refusal.code.to_string());
             }
+        }
+        for counter in &decision.counters {
+            let limit = &counter.limit;
+            let detail = format!("{}: {} requests in {} seconds", limit.name, limit.requests, limit.per_seconds);
+            explained.step("limit", "counted", detail);
         }
         explained
     }

@@ -126,7 +126,12 @@ async fn written(state: &AppState, target: &ListTarget, key: &str, applied: &App
     let standing = done.and_then(|done| {
         let member = pick(members(done.item.as_ref()?, target), target, key)?;
         let created_at = done.created.then(|| format!("{}/{}", target.address(), segment(&member, target)));
-        Some(Standing { tag: tag_of_member(target.members.kind, &member), value: member, created_at })
+        Some(Standing {
+            tag: tag_of_member(target.members.kind, &member),
+            value: member,
+            created_at,
+            is_shown_once: false,
+        })
     });
     answer(state, applied, wait, standing).await
 }

@@ -5,6 +5,7 @@ pub(crate) mod config;
 pub(crate) mod entities;
 pub(crate) mod explain;
 pub(crate) mod itself;
+pub(crate) mod keys;
 pub(crate) mod members;
 pub(crate) mod nodes;
 
@@ -19,6 +20,7 @@ mod write;
 pub(crate) const BODY_LIMIT: usize = 10 << 20;
 
 pub(crate) use explain::{Explained, Question};
+pub(crate) use keys::{IssueKey, KeyView, PatchKey, RotateKey, ShownKey};
 pub(crate) use nodes::NodeView;
 pub(crate) use page::{LARGEST_PAGE, USUAL_PAGE};
 pub(crate) use wait::WaitingFor;

@@ -26,6 +26,8 @@ pub(crate) struct Standing {
     pub(crate) tag: String,
     /// Its address, where it was created.
     pub(crate) created_at: Option<String>,
+    /// No later read shows all of it: it is told whatever the nodes do.
+    pub(crate) is_shown_once: bool,
 }
 
 /// Makes the change.
@@ -74,8 +76,10 @@ pub(crate) async fn answer(
     };
     let mut response = match (&spread, &standing) {
         (Some(spread), _) if !spread.is_done() => {
-            let body = json!({"generation": applied.generation, "waitingFor": spread.waiting_for});
-            (StatusCode::ACCEPTED, axum::Json(body)).into_response()
+            let waiting = json!({"generation": applied.generation, "waitingFor": spread.waiting_for});
+            let told =
+                standing.as_ref().filter(|standing| standing.is_shown_once).map(|standing| standing.value.clone());
+            (StatusCode::ACCEPTED, axum::Json(with(told.unwrap_or_default(), waiting))).into_response()
         }
         (_, None) => StatusCode::NO_CONTENT.into_response(),
         (_, Some(standing)) => {
@@ -98,4 +102,15 @@ pub(crate) async fn answer(
         headers.insert(APPLIED, value);
     }
     response
+}
+
+/// The fields of both.
+fn with(told: Value, more: Value) -> Value {
+    match (told, more) {
+        (Value::Object(mut told), Value::Object(more)) => {
+            told.extend(more);
+            Value::Object(told)
+        }
+        (_, more) => more,
+    }
 }

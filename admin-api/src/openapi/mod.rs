@@ -2,6 +2,7 @@
 //! made of. The committed `openapi.json` is this, and a test compares them.
 
 mod fixed;
+mod keys;
 mod parts;
 mod resources;
 
@@ -17,7 +18,7 @@ use utoipa::openapi::schema::Components;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Info, OpenApi, Paths};
 
-use crate::api::{Explained, NodeView, Question, WaitingFor};
+use crate::api::{Explained, IssueKey, KeyView, NodeView, PatchKey, Question, RotateKey, ShownKey, WaitingFor};
 use crate::error::ErrorBody;
 use parts::{TOKEN, shared_responses};
 
@@ -38,6 +39,7 @@ pub(crate) fn value() -> Value {
 fn described() -> OpenApi {
     let mut paths = Paths::new();
     resources::describe(&mut paths);
+    keys::describe(&mut paths);
     fixed::describe(&mut paths);
     let mut info = Info::new("Gatehouse admin API", env!("CARGO_PKG_VERSION"));
     info.description = Some(ABOUT.to_owned());
@@ -63,6 +65,11 @@ fn components() -> Components {
     add::<Question>(&mut components);
     add::<Explained>(&mut components);
     add::<NodeView>(&mut components);
+    add::<KeyView>(&mut components);
+    add::<ShownKey<'static>>(&mut components);
+    add::<IssueKey>(&mut components);
+    add::<PatchKey>(&mut components);
+    add::<RotateKey>(&mut components);
     add::<WaitingFor>(&mut components);
     components.schemas.insert(fixed::DOCUMENT.to_owned(), fixed::document());
     for (name, schema) in [

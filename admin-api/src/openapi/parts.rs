@@ -192,6 +192,6 @@ pub(super) fn text() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(SchemaType::Type(Type::String))
 }
 
-fn integer() -> ObjectBuilder {
+pub(super) fn integer() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(SchemaType::Type(Type::Integer))
 }

@@ -10,7 +10,7 @@ use super::parts::{
 use super::{member_schema_name, schema_name};
 use crate::resource::{RESOURCES, Resource};
 
-const MERGE_PATCH: &str = "application/merge-patch+json";
+pub(super) const MERGE_PATCH: &str = "application/merge-patch+json";
 
 /// What the operations of one collection and its entities have in common.
 struct Described {
@@ -140,7 +140,7 @@ impl Described {
     }
 }
 
-fn add(paths: &mut Paths, path: &str, method: HttpMethod, operation: OperationBuilder) {
+pub(super) fn add(paths: &mut Paths, path: &str, method: HttpMethod, operation: OperationBuilder) {
     let operation: Operation = operation.build();
     paths.add_path_operation(path, vec![method], operation);
 }

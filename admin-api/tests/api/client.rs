@@ -6,7 +6,9 @@ use std::sync::Arc;
 use admin_api::{AdminToken, AppState, router};
 use axum::Router;
 use axum::body::Body;
+use gateway_config::api_key::Argon2Settings;
 use gateway_config::clock::{ManualClock, new_id};
+use gateway_config::master_key::MasterKey;
 use gateway_config::model::{FORMAT_VERSION, Node, Timestamp};
 use gateway_config::store::{self, Store};
 use http::{HeaderMap, Request};
@@ -15,6 +17,12 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 
 pub(crate) const TOKEN: &str = "a-token-of-more-than-32-characters";
+
+pub(crate) const MASTER_KEY: &str = "a-master-key-of-more-than-32-characters";
+
+pub(crate) fn master_key() -> MasterKey {
+    MasterKey::of(MASTER_KEY).unwrap()
+}
 
 pub(crate) const SERVICES: &str = "/admin/routing/services";
 pub(crate) const ROUTES: &str = "/admin/routing/routes";
@@ -55,7 +63,9 @@ impl Admin {
 
     pub(crate) fn over(store: Arc<dyn Store>, dir: Option<TempDir>) -> Self {
         let clock = Arc::new(ManualClock::at(Timestamp::from_micros(1_795_000_000_000_000)));
-        let state = AppState::new(store.clone(), clock.clone(), Some(AdminToken::new(TOKEN).unwrap()));
+        let token = AdminToken::new(TOKEN).unwrap();
+        let argon2 = Argon2Settings { argon2_memory_kib: 8, argon2_iterations: 1, argon2_parallelism: 1 };
+        let state = AppState::new(store.clone(), clock.clone(), Some(token), &master_key(), argon2);
         let description = serde_json::from_str(&admin_api::document()).unwrap();
         Self { router: router(state), store, clock, description, _dir: dir }
     }

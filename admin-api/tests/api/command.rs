@@ -27,6 +27,15 @@ fn a_short_token_is_refused_at_the_start_and_not_shown() {
 }
 
 #[test]
+fn on_postgres_a_missing_master_key_is_told_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = run(dir.path(), &["serve", "--database-url", "postgres://gateway@127.0.0.1:1/gateway"], Some(TOKEN));
+    assert_eq!(output.status.code(), Some(2));
+    let said = stderr(&output);
+    assert!(said.starts_with("admin-api: GATEWAY_MASTER_KEY is not set: on Postgres every"), "{said}");
+}
+
+#[test]
 fn there_is_no_flag_for_the_token() {
     let dir = tempfile::tempdir().unwrap();
     let output = run(dir.path(), &["serve", "--admin-token", TOKEN], None);
@@ -45,9 +54,9 @@ fn check_says_what_is_wrong_line_by_line() {
     let said = stderr(&bad);
     let lines: Vec<&str> = said.lines().collect();
     assert!(
-        matches!(lines.as_slice(), [token, secrets, database, sum]
-        if token.starts_with("token: ") && secrets.starts_with("secrets-dir: ") && database.starts_with("database: ")
-        && *sum == "admin-api: 3 things are wrong"),
+        matches!(lines.as_slice(), [token, master, secrets, database, sum]
+        if token.starts_with("token: ") && master.starts_with("master-key: GATEWAY_MASTER_KEY is not set") && secrets.starts_with("secrets-dir: ") && database.starts_with("database: ")
+        && *sum == "admin-api: 4 things are wrong"),
         "{said}"
     );
     assert!(!said.contains("canary"), "{said}");

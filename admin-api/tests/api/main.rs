@@ -17,6 +17,7 @@ mod described;
 mod errors;
 mod explain;
 mod itself;
+mod keys;
 mod lists;
 mod members;
 mod nodes;

@@ -11,7 +11,7 @@ use gateway_config::clock::{Clock, SystemClock, new_id};
 use gateway_config::model::{FORMAT_VERSION, Node};
 use gateway_config::store;
 
-use crate::client::TOKEN;
+use crate::client::{MASTER_KEY, TOKEN};
 
 struct Served {
     process: Process,
@@ -29,7 +29,7 @@ impl Served {
             .args(["serve", "--listen", "127.0.0.1:0", "--database-url", database])
             .current_dir(dir)
             .env_clear()
-            .envs([("ADMIN_TOKEN", TOKEN), ("LOG_FORMAT", "json")])
+            .envs([("ADMIN_TOKEN", TOKEN), ("GATEWAY_MASTER_KEY", MASTER_KEY), ("LOG_FORMAT", "json")])
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

@@ -4,6 +4,7 @@ mod auth;
 mod monolith;
 mod pipeline;
 mod standby;
+mod vault;
 
 use std::{
     fmt::{Display, Formatter},
@@ -13,6 +14,7 @@ use std::{
 use anyhow::Result;
 use axum::Router;
 use clap::ValueEnum;
+use reqwest::Url;
 use sqlx::SqlitePool;
 use tokio_util::sync::CancellationToken;
 
@@ -27,10 +29,11 @@ pub enum Name {
     Monolith,
     Pipeline,
     Standby,
+    Vault,
 }
 
 impl Name {
-    pub const ALL: [Self; 5] = [Self::Auth, Self::AuthV2, Self::Monolith, Self::Pipeline, Self::Standby];
+    pub const ALL: [Self; 6] = [Self::Auth, Self::AuthV2, Self::Monolith, Self::Pipeline, Self::Standby, Self::Vault];
 
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -40,6 +43,7 @@ impl Name {
             Self::Monolith => "monolith",
             Self::Pipeline => "pipeline",
             Self::Standby => "standby",
+            Self::Vault => "vault",
         }
     }
 
@@ -52,6 +56,7 @@ impl Name {
             Self::Monolith => 7000,
             Self::Pipeline => 7202,
             Self::Standby => 7290,
+            Self::Vault => 7206,
         }
     }
 
@@ -64,6 +69,7 @@ impl Name {
             Self::Monolith => "orders: /orders, /orders/{id}; /headers shows what a request brought; /info",
             Self::Pipeline => "jobs that take a while: /jobs, /jobs/{id}, /jobs/{id}/events as a stream; /info",
             Self::Standby => "answers every path in place of a service that cannot",
+            Self::Vault => "refuses whoever comes around the gateway: /vault shows what the gateway says of the caller",
         }
     }
 }
@@ -82,6 +88,8 @@ pub struct Surroundings {
     pub clock: Clock,
     /// How fast jobs advance.
     pub pace: Pace,
+    /// Where the gateway publishes the keys with which it signs who calls.
+    pub gateway_jwks: Url,
     /// Cancelled when the process ends; streams and background work end with it.
     pub stop: CancellationToken,
 }
@@ -100,5 +108,6 @@ pub(crate) async fn open(name: Name, surroundings: &Surroundings) -> Result<Serv
         Name::Monolith => monolith::open(surroundings).await,
         Name::Pipeline => pipeline::open(surroundings).await,
         Name::Standby => Ok(standby::open()),
+        Name::Vault => vault::open(surroundings),
     }
 }

@@ -59,7 +59,9 @@ fn list_names_each_service_with_its_port() {
     let output = program().arg("list").output().unwrap();
     let listing = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success());
-    for line in ["auth      7200", "auth-v2   7210", "monolith  7000", "pipeline  7202", "standby   7290"] {
+    for line in
+        ["auth      7200", "auth-v2   7210", "monolith  7000", "pipeline  7202", "standby   7290", "vault     7206"]
+    {
         assert!(listing.lines().any(|listed| listed.starts_with(line)), "{listing}");
     }
 }
@@ -120,6 +122,7 @@ fn wrong_arguments_are_refused_with_what_is_wrong() {
         ),
         (vec!["run", "auth", "--listen", "auth=localhost"], "is not an address"),
         (vec!["run", "auth", "--listen", "127.0.0.1:0"], "write NAME=ADDRESS"),
+        (vec!["run", "vault", "--gateway-jwks", "here"], "--gateway-jwks"),
     ] {
         let mut process = Process::start(program().args(&arguments));
         let mut said = String::new();

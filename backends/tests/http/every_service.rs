@@ -19,6 +19,7 @@ use tokio::{
 use crate::stage::{Stage, answer, folder, refusal};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+const JWKS: &str = "http://127.0.0.1:1/";
 
 #[tokio::test]
 async fn all_services_run_in_one_process_and_say_that_they_live() {
@@ -88,7 +89,7 @@ async fn a_taken_port_is_named_with_its_service_and_nothing_is_touched() {
     let data_dir = folder.path().join("data");
     let taken = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let address = taken.local_addr().unwrap();
-    let plan = Plan::new(&data_dir).with(Name::Monolith, Some(address));
+    let plan = Plan::new(&data_dir, JWKS.parse().unwrap()).with(Name::Monolith, Some(address));
     let failure = format!("{:#}", Server::start(plan).await.unwrap_err());
     assert!(failure.starts_with(&format!("could not listen on {address} for monolith: ")), "{failure}");
     assert!(!data_dir.exists());
@@ -100,7 +101,8 @@ async fn a_data_folder_that_cannot_be_made_is_named() {
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-    let failure = Server::start(Plan::new(&file).with(Name::Auth, Some(any_port))).await.unwrap_err();
+    let failure =
+        Server::start(Plan::new(&file, JWKS.parse().unwrap()).with(Name::Auth, Some(any_port))).await.unwrap_err();
     let failure = format!("{failure:#}");
     assert!(failure.starts_with("could not start auth: could not create the folder"), "{failure}");
 }

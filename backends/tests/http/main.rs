@@ -14,3 +14,5 @@ mod pipeline;
 mod stage;
 #[cfg(test)]
 mod standby;
+#[cfg(test)]
+mod vault;

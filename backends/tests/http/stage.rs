@@ -22,8 +22,14 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) async fn open(names: &[Name], data_dir: &Path) -> Self {
+        // Nothing listens on port 1.
+        Self::behind("http://127.0.0.1:1/", names, data_dir).await
+    }
+
+    /// Behind a gateway that publishes its keys at `jwks`.
+    pub(crate) async fn behind(jwks: &str, names: &[Name], data_dir: &Path) -> Self {
         let (clock, steps) = (Clock::default(), Arc::new(Semaphore::new(0)));
-        let mut plan = Plan::new(data_dir);
+        let mut plan = Plan::new(data_dir, jwks.parse().unwrap());
         plan.clock = clock.clone();
         plan.pace = Pace::Permits(Arc::clone(&steps));
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));

@@ -5,6 +5,7 @@
 //! The compiled head stays in memory and is brought up to date from the history, so a write costs what it changes.
 
 mod error;
+mod keys;
 mod proposal;
 mod shape;
 mod stamp;
@@ -21,6 +22,7 @@ use crate::snapshot::{Snapshot, compile};
 use crate::store::{Loaded, NewGeneration, Since, Store, StoreError, WriteTransaction};
 
 pub use error::ChangeError;
+pub use keys::{Expiry, KeyChange, KeyError, KeyTarget, LONGEST_OVERLAP_SECONDS, tag_of_key};
 pub use proposal::{Expect, Member, Op, Proposal};
 
 type Result<T> = std::result::Result<T, ChangeError>;

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::fleet::CompiledDefaults;
 use super::problems::Problems;
 use super::route::CompiledRoute;
 use super::service::CompiledService;
-use super::{Snapshot, Table, checks};
+use super::{Snapshot, Table, checks, fresh_defaults};
 use crate::model::{Change, Edit, Item, Kind, Problem, Target};
 
 /// The names of routes. A table, so that a change of one of very many copies a shard of them and not all.
@@ -38,7 +39,7 @@ impl Snapshot {
                 }
                 // There are always defaults: taken out, they are those of a fresh fleet.
                 Edit::Delete { kind: Kind::Defaults, .. } => {
-                    next.digest = next.digest.plus(Item::Defaults(next.defaults.clone()).digest());
+                    next.digest = next.digest.plus(Item::Defaults(next.defaults.source.clone()).digest());
                 }
                 Edit::Delete { .. } => {}
             }
@@ -54,10 +55,10 @@ impl Snapshot {
         match kind {
             Kind::Service => drop(self.services.remove(name)),
             Kind::Queue => drop(self.queues.remove(name)),
-            Kind::Application => drop(self.applications.remove(name)),
-            Kind::Issuer => drop(self.issuers.remove(name)),
+            Kind::Application => self.take_out_application(name),
+            Kind::Issuer => self.take_out_issuer(name),
             Kind::Certificate => drop(self.certificates.remove(name)),
-            Kind::Defaults => self.defaults = Arc::default(),
+            Kind::Defaults => self.defaults = fresh_defaults(),
             Kind::Route => {
                 let Some(route) = self.routes.remove(name) else { return };
                 if route.source.is_active {
@@ -82,10 +83,10 @@ impl Snapshot {
         match item {
             Item::Service(it) => drop(self.services.insert(name, Arc::new(CompiledService::compile(it, problems)))),
             Item::Queue(it) => drop(self.queues.insert(name, it.clone())),
-            Item::Application(it) => drop(self.applications.insert(name, it.clone())),
-            Item::Issuer(it) => drop(self.issuers.insert(name, it.clone())),
+            Item::Application(it) => self.put_in_application(it, problems),
+            Item::Issuer(it) => self.put_in_issuer(it, problems),
             Item::Certificate(it) => drop(self.certificates.insert(name, it.clone())),
-            Item::Defaults(it) => self.defaults = it.clone(),
+            Item::Defaults(it) => self.defaults = Arc::new(CompiledDefaults::compile(it, problems)),
             Item::Route(it) => {
                 let Some(route) = CompiledRoute::compile(it, problems).map(Arc::new) else { return };
                 // An inactive route does not exist for requests; it is kept so that it can come back.
@@ -121,6 +122,10 @@ impl Snapshot {
                     problems.at(Kind::Route, route, |problems| problems.add(&field, nothing_there(*kind, name)));
                 }
             }
+            Edit::Put(Item::Application(it)) => {
+                problems.at(Kind::Application, &it.name, |problems| self.check_clients(it, problems));
+            }
+            Edit::Put(Item::Issuer(_)) | Edit::Delete { kind: Kind::Issuer, .. } => self.check_all_clients(problems),
             Edit::Put(_) | Edit::Delete { .. } => {}
         }
     }

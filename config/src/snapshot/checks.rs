@@ -1,6 +1,5 @@
 //! Checks of what entities hold that are not services or routes, and of the parts that several entities share.
 
-use super::pattern::Pattern;
 use super::problems::Problems;
 use crate::model::{
     Application, Broker, Certificate, DEFAULTS_NAME, Defaults, Item, JwtAlgorithm, JwtIssuer, Limit, Queue, Timeouts,
@@ -10,12 +9,11 @@ use crate::model::{
 pub(super) fn item(item: &Item, problems: &mut Problems) {
     match item {
         // These compile to something; they are checked where they do.
-        Item::Service(_) | Item::Route(_) => {}
+        Item::Service(_) | Item::Route(_) | Item::Defaults(_) => {}
         Item::Queue(it) => queue(it, problems),
         Item::Application(it) => application(it, problems),
         Item::Issuer(it) => issuer(it, problems),
         Item::Certificate(it) => certificate(it, problems),
-        Item::Defaults(it) => defaults(it, problems),
     }
 }
 
@@ -78,12 +76,11 @@ fn queue(queue: &Queue, problems: &mut Problems) {
     }
 }
 
+/// The rest of it is checked where it compiles.
 fn application(application: &Application, problems: &mut Problems) {
-    name(&application.name, problems);
-    problems.within("limits", |problems| limits(&application.limits, problems));
-    for (at, entry) in application.whitelist.iter().enumerate() {
-        if let Err(why) = Pattern::parse(&entry.endpoint_path) {
-            problems.add(&format!("whitelist/{at}/endpointPath"), why);
+    for (at, client) in application.jwt_clients.iter().enumerate() {
+        if client.issuer.is_empty() || client.client_id.is_empty() {
+            problems.add(&format!("jwtClients/{at}"), "name an issuer and a clientId");
         }
     }
     for (at, name) in application.callback_hosts.iter().enumerate() {
@@ -142,16 +139,11 @@ fn certificate(certificate: &Certificate, problems: &mut Problems) {
     }
 }
 
-fn defaults(defaults: &Defaults, problems: &mut Problems) {
+pub(super) fn defaults(defaults: &Defaults, problems: &mut Problems) {
     if defaults.name != DEFAULTS_NAME {
         problems.add("name", "there is one row of defaults, and it is called \"defaults\"");
     }
     problems.within("limits", |problems| limits(&defaults.limits, problems));
-    for (name, value) in &defaults.security_headers {
-        if http::HeaderName::try_from(name).is_err() || http::HeaderValue::try_from(value).is_err() {
-            problems.add(&format!("securityHeaders/{name}"), "is not a header");
-        }
-    }
     if defaults.max_header_bytes < 1024 || defaults.max_uri_bytes < 256 {
         problems.add("", "maxHeaderBytes must be at least 1024 and maxUriBytes at least 256");
     }

@@ -5,24 +5,19 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::Snapshot;
+use super::access::{Admission, Asked, admit};
+use super::application::CompiledApplication;
+use super::caller::Caller;
 use super::code::Code;
+use super::cors::CorsHeaders;
 use super::facts::BodyFacts;
+use super::limit::Counters;
 use super::matching::{Found, Match};
 use super::pattern;
 use super::route::CompiledRoute;
 use super::service::{Cluster, CompiledService, CompiledVersion, sticky_hash};
-use super::trail::{Access, Step, Trail, VersionBy};
-use crate::model::{
-    API_VERSION_HEADER, InvalidCredentials, Queue, Redirect, Respond, Retries, StickyOn, Target, Timeouts,
-};
-
-/// Who calls, as far as credentials say.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Caller {
-    Anonymous,
-    /// Credentials were presented and are not good.
-    Rejected(Code),
-}
+use super::trail::{Step, Trail, VersionBy};
+use crate::model::{API_VERSION_HEADER, Queue, Redirect, Respond, Retries, StickyOn, Target, Timeouts};
 
 /// What follows, and why.
 #[derive(Debug)]
@@ -30,6 +25,12 @@ pub struct Decision {
     /// The route that matched.
     pub route: Option<Arc<CompiledRoute>>,
     pub outcome: Outcome,
+    /// Whose request it is: the caller's application, or the one whose public entry let it in.
+    pub application: Option<Arc<CompiledApplication>>,
+    /// Of the identity group: counted now, all or none.
+    pub counters: Counters,
+    /// The largest body that may come with it.
+    pub max_body_bytes: u64,
     pub trail: Trail,
 }
 
@@ -38,7 +39,12 @@ pub enum Outcome {
     Forward(Forward),
     Publish(Arc<Queue>),
     Respond(Respond),
-    Redirect { location: String, status: u16 },
+    Redirect {
+        location: String,
+        status: u16,
+    },
+    /// A browser's question beforehand, answered.
+    Preflight(CorsHeaders),
     Refuse(Refusal),
 }
 
@@ -103,56 +109,100 @@ impl Decision {
     }
 }
 
+impl Decision {
+    /// Of what was refused before anything could be matched.
+    #[must_use]
+    pub fn refused(refusal: Refusal) -> Self {
+        let trail = Trail::from_slice(&[Step::Refused(refusal.code)]);
+        Self {
+            route: None,
+            outcome: Outcome::Refuse(refusal),
+            application: None,
+            counters: Counters::new(),
+            max_body_bytes: u64::MAX,
+            trail,
+        }
+    }
+}
+
 #[must_use]
 pub fn decide(snapshot: &Snapshot, matched: &Match<'_>, caller: &Caller, _body: &BodyFacts<'_>) -> Decision {
     let mut trail = matched.trail.clone();
-    let (route, outcome) = match &matched.found {
-        Err(refusal) => (None, Err(refusal.clone())),
-        Ok(found) => {
-            let outcome =
-                admit(found.route, caller, &mut trail).and_then(|()| act(snapshot, matched, found, &mut trail));
-            (Some(found.route.clone()), outcome)
-        }
+    let (mut application, mut counters) = (None, Counters::new());
+    let outcome = match &matched.found {
+        Err(refusal) => Err(refusal.clone()),
+        Ok(found) if found.preflight => preflight(snapshot, matched, found),
+        Ok(found) => judge(snapshot, matched, found, caller, &mut trail).map(|(outcome, admission)| {
+            (application, counters) = (admission.application, admission.counters);
+            outcome
+        }),
     };
     let outcome = outcome.unwrap_or_else(|refusal| {
         trail.push(Step::Refused(refusal.code));
         Outcome::Refuse(refusal)
     });
-    Decision { route, outcome, trail }
+    let route = matched.found.as_ref().ok().map(|found| found.route.clone());
+    let own = route.as_ref().and_then(|route| route.source.max_body_bytes);
+    let max_body_bytes = own.unwrap_or(snapshot.defaults.source.max_body_bytes);
+    Decision { route, outcome, application, counters, max_body_bytes, trail }
 }
 
-/// Deny by default: whoever is not let in by name stays out.
-fn admit(route: &CompiledRoute, caller: &Caller, trail: &mut Trail) -> Result<(), Refusal> {
-    match caller {
-        Caller::Anonymous if route.is_public => trail.push(Step::Access(Access::Public)),
-        Caller::Anonymous => return Err(Refusal::new(Code::CredentialsMissing)),
-        Caller::Rejected(code) => {
-            let ignored = route.source.access.invalid_credentials == InvalidCredentials::Ignore;
-            if !(route.is_public && ignored) {
-                return Err(Refusal::new(*code));
-            }
-            trail.push(Step::Access(Access::Ignored(*code)));
-        }
-    }
-    Ok(())
+fn preflight(snapshot: &Snapshot, matched: &Match<'_>, found: &Found<'_>) -> Result<Outcome, Refusal> {
+    let cors = snapshot.cors_of(found.route).ok_or_else(|| Refusal::new(Code::Internal))?;
+    Ok(Outcome::Preflight(cors.preflight(matched.facts.headers, &found.route.method_list)))
 }
 
-fn act(snapshot: &Snapshot, matched: &Match<'_>, found: &Found<'_>, trail: &mut Trail) -> Result<Outcome, Refusal> {
-    let route = found.route;
-    if let Some(name) = &route.service {
-        let service = snapshot.service(name).ok_or_else(|| Refusal::new(Code::Internal))?;
-        return forward(service, matched, found, trail).map(Outcome::Forward);
+fn judge<'a>(
+    snapshot: &'a Snapshot,
+    matched: &Match<'a>,
+    found: &Found<'a>,
+    caller: &Caller,
+    trail: &mut Trail,
+) -> Result<(Outcome, Admission<'a>), Refusal> {
+    let service = found.route.service.as_ref().and_then(|name| snapshot.service(name));
+    let versioned = service.filter(|service| service.has_versions());
+    let pin = versioned.and_then(|_| pin(matched, found));
+    let asked = Asked { snapshot, matched, found, service, pin };
+    // What nobody serves is told only to those who may ask for something of it.
+    let unknown = versioned.zip(pin).is_some_and(|(service, pin)| !service.serves(pin));
+    let asked = if unknown { Asked { pin: None, ..asked } } else { asked };
+    let admission = admit(&asked, caller, trail)?;
+    if unknown {
+        return Err(Refusal::new(Code::UnknownVersion));
     }
-    let path = matched.facts.path;
-    match &route.source.target {
-        Target::Queue(name) => match snapshot.queue(name) {
+    let outcome = act(&asked, &admission, caller, trail)?;
+    Ok((outcome, admission))
+}
+
+/// The API version that the request insists on, of the path or else of the header.
+fn pin<'m>(matched: &'m Match<'_>, found: &Found<'_>) -> Option<&'m str> {
+    match found.route.version_capture {
+        Some(at) => Some(pattern::capture(matched.facts.path, &found.captures, at)),
+        // A pin that is no text pins something that nobody serves, as an empty one does.
+        None => matched.facts.headers.get(API_VERSION_HEADER).map(|value| value.to_str().unwrap_or_default()),
+    }
+}
+
+fn act(
+    asked: &Asked<'_, '_>,
+    admission: &Admission<'_>,
+    caller: &Caller,
+    trail: &mut Trail,
+) -> Result<Outcome, Refusal> {
+    let found = asked.found;
+    if let Some(service) = asked.service {
+        return forward(service, asked, admission, caller, trail).map(Outcome::Forward);
+    }
+    match &found.route.source.target {
+        Target::Queue(name) => match asked.snapshot.queue(name) {
             Some(queue) if queue.is_active => Ok(Outcome::Publish(queue.clone())),
             _ => Err(Refusal::new(Code::QueueUnavailable)),
         },
         Target::Respond(respond) => Ok(Outcome::Respond(respond.clone())),
         Target::Redirect(Redirect { status_code, .. }) => {
-            let location = route.location.as_ref().ok_or_else(|| Refusal::new(Code::Internal))?;
-            Ok(Outcome::Redirect { location: location.render(path, &found.captures), status: *status_code })
+            let location = found.route.location.as_ref().ok_or_else(|| Refusal::new(Code::Internal))?;
+            let location = location.render(asked.matched.facts.path, &found.captures);
+            Ok(Outcome::Redirect { location, status: *status_code })
         }
         // Services were seen to above; the others do not compile.
         Target::Service(_) | Target::Channel(_) | Target::Aggregate(_) => Err(Refusal::new(Code::Internal)),
@@ -161,30 +211,31 @@ fn act(snapshot: &Snapshot, matched: &Match<'_>, found: &Found<'_>, trail: &mut 
 
 fn forward(
     service: &Arc<CompiledService>,
-    matched: &Match<'_>,
-    found: &Found<'_>,
+    asked: &Asked<'_, '_>,
+    admission: &Admission<'_>,
+    caller: &Caller,
     trail: &mut Trail,
 ) -> Result<Forward, Refusal> {
     if !service.is_open {
         return Err(closed(service));
     }
-    let (cluster, version) = match choose_version(service, matched, found, trail)? {
+    let (cluster, version) = match choose_version(service, asked, admission, caller, trail)? {
         Some(version) => (&version.cluster, Some(version.name.clone())),
         None => match &service.default_cluster {
             Some(cluster) => (cluster, None),
             None => return Err(Refusal::new(Code::NoHealthyUpstream)),
         },
     };
-    let path = found.route.rewrite.as_ref().map(|rewrite| {
+    let path = asked.found.route.rewrite.as_ref().map(|rewrite| {
         trail.push(Step::Rewritten);
-        rewrite.render(matched.facts.path, &found.captures)
+        rewrite.render(asked.matched.facts.path, &asked.found.captures)
     });
     Ok(Forward {
         service: service.clone(),
         version,
         cluster: cluster.clone(),
         path,
-        timeouts: Deadlines::of(&found.route.timeouts, &service.timeouts),
+        timeouts: Deadlines::of(&asked.found.route.timeouts, &service.timeouts),
     })
 }
 
@@ -200,34 +251,23 @@ fn closed(service: &CompiledService) -> Refusal {
     }
 }
 
-/// The version that serves; `None` for `defaultUrl`.
+/// The version that serves, among those that are meant and allowed; `None` for `defaultUrl`.
 fn choose_version<'s>(
     service: &'s CompiledService,
-    matched: &Match<'_>,
-    found: &Found<'_>,
+    asked: &Asked<'_, '_>,
+    admission: &Admission<'_>,
+    caller: &Caller,
     trail: &mut Trail,
 ) -> Result<Option<&'s CompiledVersion>, Refusal> {
-    if !service.has_versions() {
-        trail.push(Step::Version(VersionBy::Default, 0));
-        return Ok(None);
-    }
-    let facts = &matched.facts;
-    let in_path = found.route.version_capture.map(|at| pattern::capture(facts.path, &found.captures, at));
-    let pin = match in_path {
-        Some(pin) => Some(pin),
-        None => match facts.headers.get(API_VERSION_HEADER).map(http::HeaderValue::to_str) {
-            // A pin that is no text pins something that nobody serves.
-            Some(Err(_)) => return Err(Refusal::new(Code::UnknownVersion)),
-            Some(Ok(pin)) => Some(pin),
-            None => None,
-        },
+    let (matched, entropy) = (asked.matched, asked.matched.facts.entropy);
+    let may_serve = |version: &&CompiledVersion| {
+        asked.pin.is_none_or(|pin| *version.api_version == *pin) && admission.allows_version(version)
     };
-    let is_candidate = |version: &&CompiledVersion| pin.is_none_or(|pin| *version.api_version == *pin);
-    let candidates = || service.versions.iter().filter(is_candidate);
+    let candidates = || service.versions.iter().filter(may_serve);
     let count = candidates().count();
     let Some(first) = candidates().next() else {
-        if pin.is_some() {
-            return Err(Refusal::new(Code::UnknownVersion));
+        if !service.versions.is_empty() {
+            return Err(Refusal::new(Code::VersionNotAllowed));
         }
         trail.push(Step::Version(VersionBy::Default, 0));
         return Ok(None);
@@ -236,14 +276,14 @@ fn choose_version<'s>(
     let (version, by) = if count == 1 {
         (first, VersionBy::Only)
     } else if total > 0 {
-        match sticky_value(&service.source.sticky_on, matched) {
+        match sticky_value(&service.source.sticky_on, matched, caller) {
             Some(value) => (rendezvous(service, candidates(), value).unwrap_or(first), VersionBy::Sticky),
-            None => (by_weight(candidates(), total, facts.entropy).unwrap_or(first), VersionBy::Weight),
+            None => (by_weight(candidates(), total, entropy).unwrap_or(first), VersionBy::Weight),
         }
     } else if let Some(current) = candidates().find(|it| Some(&*it.name) == service.source.current_version.as_deref()) {
         (current, VersionBy::Current)
     } else {
-        (candidates().nth(scale(facts.entropy, count as u64)).unwrap_or(first), VersionBy::Equal)
+        (candidates().nth(scale(entropy, count as u64)).unwrap_or(first), VersionBy::Equal)
     };
     trail.push(Step::Version(by, u16::try_from(count).unwrap_or(u16::MAX)));
     Ok(Some(version))
@@ -270,16 +310,29 @@ fn by_weight<'s>(
 }
 
 /// What the service sticks to, hashed; `None` where the request lacks it.
-fn sticky_value(on: &StickyOn, matched: &Match<'_>) -> Option<u64> {
+fn sticky_value(on: &StickyOn, matched: &Match<'_>, caller: &Caller) -> Option<u64> {
     match on {
         StickyOn::None => None,
-        // Without credentials a caller is its address.
-        StickyOn::Caller => Some(match matched.facts.address {
-            std::net::IpAddr::V4(address) => u64::from(address.to_bits()),
-            std::net::IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
-        }),
+        StickyOn::Caller => Some(caller_hash(matched, caller)),
         StickyOn::Header(name) => Some(sticky_hash(&[matched.facts.headers.get(name)?.to_str().ok()?])),
         StickyOn::Cookie(name) => Some(sticky_hash(&[cookie(matched.facts.headers, name)?])),
+    }
+}
+
+/// A subject, else an application (its keys come and go), else an address.
+fn caller_hash(matched: &Match<'_>, caller: &Caller) -> u64 {
+    if let Caller::Verified(verified) = caller {
+        let token = verified.token.as_ref();
+        if let Some((token, subject)) = token.and_then(|token| Some((token, token.subject.as_deref()?))) {
+            return sticky_hash(&["subject", &token.issuer, subject]);
+        }
+        if let Some(application) = &verified.application {
+            return sticky_hash(&["application", &application.name]);
+        }
+    }
+    match matched.facts.address {
+        std::net::IpAddr::V4(address) => u64::from(address.to_bits()),
+        std::net::IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
     }
 }
 

@@ -16,7 +16,10 @@ pub struct RequestFacts<'a> {
     /// Normalised by [`super::path::normalise`].
     pub path: &'a str,
     pub query: Option<&'a str>,
+    /// How long the target was as the client sent it.
+    pub target_bytes: usize,
     pub headers: &'a HeaderMap,
+    /// The client's, as far as proxies before the gateway are trusted to name it.
     pub address: IpAddr,
     pub now: Timestamp,
     /// The dice, rolled beforehand.

@@ -9,10 +9,12 @@ use super::Snapshot;
 use super::code::Code;
 use super::decide::Refusal;
 use super::facts::RequestFacts;
+use super::limit::{Counters, early};
 use super::pattern::Captures;
 use super::route::{CompiledRoute, RESERVED};
-use super::routing::{HostMatch, Node};
+use super::routing::HostMatch;
 use super::trail::{Mismatch, Step, Trail};
+use super::tree::Walk;
 use crate::model::{Access, Target};
 
 /// What a request was matched to.
@@ -20,6 +22,8 @@ use crate::model::{Access, Target};
 pub struct Match<'a> {
     pub facts: RequestFacts<'a>,
     pub found: Result<Found<'a>, Refusal>,
+    /// Of the address and global group: counted before credentials are looked at, also where nothing was found.
+    pub counters: Counters,
     pub trail: Trail,
 }
 
@@ -27,6 +31,8 @@ pub struct Match<'a> {
 pub struct Found<'a> {
     pub route: &'a Arc<CompiledRoute>,
     pub captures: Captures,
+    /// A browser asks beforehand whether it may call, and the route has an answer.
+    pub preflight: bool,
 }
 
 impl Match<'_> {
@@ -43,35 +49,49 @@ impl Match<'_> {
     }
 }
 
-/// Host (exact, then wildcard, then any), then path (literal over named over catch-all), then method, headers, query and
-/// priority. A candidate that fails is passed over for the next.
+/// Sizes and addresses first, then host (exact, then wildcard, then any), then path (literal over named over catch-all), then
+/// method, headers, query and priority. A candidate that fails is passed over for the next.
 #[must_use]
 pub fn match_request<'a>(snapshot: &'a Snapshot, facts: &RequestFacts<'a>) -> Match<'a> {
-    if let Some(code) = reserved(facts.path) {
-        return Match { facts: *facts, found: Err(Refusal::new(code)), trail: Trail::new() };
+    let mut counters = Counters::new();
+    early(snapshot.defaults.limits.iter(), facts.address, &mut counters);
+    if let Some(code) = unacceptable(snapshot, facts).or_else(|| reserved(facts.path)) {
+        return Match { facts: *facts, found: Err(Refusal::new(code)), counters, trail: Trail::new() };
     }
-    let mut search = Search {
-        facts,
-        preflight: preflight_method(facts),
-        captures: Captures::new(),
-        allow: SmallVec::new(),
-        trail: Trail::new(),
-    };
-    let mut hit = None;
-    for (host, root) in snapshot.hosts.roots(facts.host) {
-        if let Some(route) = search.walk(root, Some(1)) {
-            hit = Some((host, route));
-            break;
+    let preflight = preflight_method(facts);
+    let (mut allow, mut trail) = (SmallVec::<[&CompiledRoute; 4]>::new(), Trail::new());
+    let mut walk = Walk::new(facts.path, |routes: &'a [Arc<CompiledRoute>]| {
+        pick(facts, preflight.as_ref(), routes, &mut allow, &mut trail)
+    });
+    let hit = snapshot.hosts.roots(facts.host).find_map(|(host, root)| Some((host, walk.walk(root, Some(1))?)));
+    let captures = walk.captures;
+    let found = match hit {
+        None => Err(not_found(&allow)),
+        Some((host, route)) => {
+            trail.extend([Step::Host(host), Step::Matched(route.id)]);
+            early(route.limits.iter(), facts.address, &mut counters);
+            if route.address.permit(facts.address) {
+                let preflight = preflight.is_some() && snapshot.cors_of(route).is_some();
+                Ok(Found { route, captures, preflight })
+            } else {
+                Err(Refusal::new(Code::IpDenied))
+            }
         }
-    }
-    let Search { captures, allow, mut trail, .. } = search;
-    let found = if let Some((host, route)) = hit {
-        trail.extend([Step::Host(host), Step::Matched(route.id)]);
-        Ok(Found { route, captures })
-    } else {
-        Err(not_found(&allow))
     };
-    Match { facts: *facts, found, trail }
+    Match { facts: *facts, found, counters, trail }
+}
+
+/// What is refused whatever it asks for.
+fn unacceptable(snapshot: &Snapshot, facts: &RequestFacts<'_>) -> Option<Code> {
+    let defaults = &snapshot.defaults;
+    if facts.target_bytes > defaults.source.max_uri_bytes as usize {
+        return Some(Code::UriTooLong);
+    }
+    let lines = facts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    if lines.sum::<usize>() > defaults.source.max_header_bytes as usize {
+        return Some(Code::HeadersTooLarge);
+    }
+    (!defaults.address.permit(facts.address)).then_some(Code::IpDenied)
 }
 
 /// What the gateway keeps for itself on every host is never a backend's, not even behind a catch-all.
@@ -101,70 +121,26 @@ fn preflight_method(facts: &RequestFacts<'_>) -> Option<Method> {
     Method::from_bytes(wanted.as_bytes()).ok()
 }
 
-struct Search<'f, 'a> {
-    facts: &'f RequestFacts<'a>,
-    preflight: Option<Method>,
-    captures: Captures,
-    /// Routes that failed on nothing but the method.
-    allow: SmallVec<[&'a CompiledRoute; 4]>,
-    trail: Trail,
-}
-
-impl<'a> Search<'_, 'a> {
-    /// `at` is where the next segment begins; `None` when the path is used up.
-    fn walk(&mut self, node: &'a Node, at: Option<usize>) -> Option<&'a Arc<CompiledRoute>> {
-        let Some(at) = at else { return self.pick(&node.ends) };
-        let path: &'a str = self.facts.path;
-        let rest = path.get(at..)?;
-        let (segment, next) = match rest.find('/') {
-            Some(length) => (rest.get(..length)?, Some(at + length + 1)),
-            None => (rest, None),
-        };
-        if let Some(child) = node.literals.get(segment)
-            && let Some(route) = self.walk(child, next)
-        {
+/// The first of the routes under one pattern that takes the request.
+fn pick<'a>(
+    facts: &RequestFacts<'_>,
+    preflight: Option<&Method>,
+    routes: &'a [Arc<CompiledRoute>],
+    allow: &mut SmallVec<[&'a CompiledRoute; 4]>,
+    trail: &mut Trail,
+) -> Option<&'a Arc<CompiledRoute>> {
+    for route in routes {
+        let takes = |method: &Method| route.methods.contain(method);
+        if !route.conditions.iter().all(|it| it.holds(facts.headers, facts.query)) {
+            trail.push(Step::PassedOver(route.id, Mismatch::Condition));
+        } else if takes(facts.method) || preflight.is_some_and(takes) {
             return Some(route);
+        } else {
+            trail.push(Step::PassedOver(route.id, Mismatch::Method));
+            allow.push(route);
         }
-        if let Some(child) = &node.named
-            && !segment.is_empty()
-        {
-            self.capture(at, at + segment.len());
-            if let Some(route) = self.walk(child, next) {
-                return Some(route);
-            }
-            self.captures.pop();
-        }
-        if node.rest.is_empty() {
-            return None;
-        }
-        self.capture(at, path.len());
-        let found = self.pick(&node.rest);
-        if found.is_none() {
-            self.captures.pop();
-        }
-        found
     }
-
-    #[expect(clippy::cast_possible_truncation, reason = "a request's head is bounded far below 4 GiB")]
-    fn capture(&mut self, from: usize, to: usize) {
-        self.captures.push((from as u32, to as u32));
-    }
-
-    fn pick(&mut self, routes: &'a [Arc<CompiledRoute>]) -> Option<&'a Arc<CompiledRoute>> {
-        for route in routes {
-            let takes = |method: &Method| route.methods.contain(method);
-            let method_fits = takes(self.facts.method) || self.preflight.as_ref().is_some_and(takes);
-            if !route.conditions.iter().all(|it| it.holds(self.facts.headers, self.facts.query)) {
-                self.trail.push(Step::PassedOver(route.id, Mismatch::Condition));
-            } else if method_fits {
-                return Some(route);
-            } else {
-                self.trail.push(Step::PassedOver(route.id, Mismatch::Method));
-                self.allow.push(route);
-            }
-        }
-        None
-    }
+    None
 }
 
 /// The host under which a path would be looked up, for warnings.

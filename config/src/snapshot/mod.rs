@@ -3,13 +3,21 @@
 //! [`compile`] makes a [`Snapshot`] of a whole configuration, [`Snapshot::apply`] makes the next one of a change and shares what
 //! did not change; both are the same code. [`match_request`] and [`decide`] are the two calls that judge a request.
 
+mod access;
+mod address;
+mod application;
 mod apply;
+mod caller;
 mod checks;
 mod code;
 mod condition;
+mod cors;
 mod decide;
 mod describe;
 mod facts;
+mod fleet;
+mod identity;
+mod limit;
 mod matching;
 pub mod path;
 mod pattern;
@@ -19,19 +27,25 @@ mod routing;
 mod service;
 mod table;
 mod trail;
+mod tree;
 mod upstream;
 mod warnings;
 
 use std::sync::Arc;
 
-use crate::model::{
-    Application, Certificate, Change, Configuration, Defaults, Digest, Edit, Item, JwtIssuer, Kind, Problem, Queue,
-};
+use crate::model::{Certificate, Change, Configuration, Defaults, Digest, Edit, Item, JwtIssuer, Kind, Problem, Queue};
 use routing::Hosts;
 
+pub use access::counters_of;
+pub use application::CompiledApplication;
+pub use caller::{Caller, Token, Verified};
 pub use code::Code;
-pub use decide::{Caller, Deadlines, Decision, Forward, Outcome, Refusal, decide};
+pub use cors::{CompiledCors, CorsHeaders};
+pub use decide::{Deadlines, Decision, Forward, Outcome, Refusal, decide};
 pub use facts::{BodyFacts, HostError, RequestFacts, host_of};
+pub use fleet::CompiledDefaults;
+pub use identity::KeyOf;
+pub use limit::{CompiledLimit, Counter, Counters, Who};
 pub use matching::{Found, Match, match_request};
 pub use pattern::{Captures, Pattern, Segment, Template};
 pub use route::{CompiledRoute, Methods};
@@ -50,10 +64,17 @@ pub struct Snapshot {
     routes: Table<Arc<CompiledRoute>>,
     hosts: Hosts,
     queues: Table<Arc<Queue>>,
-    applications: Table<Arc<Application>>,
+    applications: Table<Arc<CompiledApplication>>,
+    /// By prefix.
+    keys: Table<identity::KeyPlace>,
+    public_rules: application::PublicRules,
     issuers: Table<Arc<JwtIssuer>>,
+    /// The issuers by their `iss`.
+    issuer_names: Table<Arc<JwtIssuer>>,
+    /// The application that an issuer's client is bound to.
+    clients: Table<Arc<CompiledApplication>>,
     certificates: Table<Arc<Certificate>>,
-    defaults: Arc<Defaults>,
+    defaults: Arc<CompiledDefaults>,
     /// The routes that lead to a service or queue, by `services/NAME` or `queues/NAME`.
     referrers: Table<apply::Referrers>,
 }
@@ -68,16 +89,20 @@ impl Snapshot {
     /// Of a fleet that nobody has configured yet.
     #[must_use]
     pub fn empty() -> Self {
-        let defaults = Arc::<Defaults>::default();
+        let defaults = fresh_defaults();
         Self {
             generation: 0,
-            digest: Item::Defaults(defaults.clone()).digest(),
+            digest: Item::Defaults(defaults.source.clone()).digest(),
             services: Table::default(),
             routes: Table::default(),
             hosts: Hosts::default(),
             queues: Table::default(),
             applications: Table::default(),
+            keys: Table::default(),
+            public_rules: application::PublicRules::default(),
             issuers: Table::default(),
+            issuer_names: Table::default(),
+            clients: Table::default(),
             certificates: Table::default(),
             defaults,
             referrers: Table::default(),
@@ -119,7 +144,7 @@ impl Snapshot {
     }
 
     #[must_use]
-    pub fn defaults(&self) -> &Arc<Defaults> {
+    pub fn defaults(&self) -> &Arc<CompiledDefaults> {
         &self.defaults
     }
 
@@ -132,11 +157,11 @@ impl Snapshot {
     /// What was compiled.
     #[must_use]
     pub fn configuration(&self) -> Configuration {
-        let mut configuration = Configuration { defaults: self.defaults.clone(), ..Configuration::default() };
+        let mut configuration = Configuration { defaults: self.defaults.source.clone(), ..Configuration::default() };
         let items = self.services.values().map(|it| Item::Service(it.source.clone()));
         let items = items.chain(self.routes.values().map(|it| Item::Route(it.source.clone())));
         let items = items.chain(self.queues.values().cloned().map(Item::Queue));
-        let items = items.chain(self.applications.values().cloned().map(Item::Application));
+        let items = items.chain(self.applications.values().map(|it| Item::Application(it.source.clone())));
         let items = items.chain(self.issuers.values().cloned().map(Item::Issuer));
         for item in items.chain(self.certificates.values().cloned().map(Item::Certificate)) {
             configuration.put(item);
@@ -151,11 +176,17 @@ impl Snapshot {
             Kind::Service => self.services.get(name).map(|it| Item::Service(it.source.clone())),
             Kind::Route => self.routes.get(name).map(|it| Item::Route(it.source.clone())),
             Kind::Queue => self.queues.get(name).cloned().map(Item::Queue),
-            Kind::Application => self.applications.get(name).cloned().map(Item::Application),
+            Kind::Application => self.applications.get(name).map(|it| Item::Application(it.source.clone())),
             Kind::Issuer => self.issuers.get(name).cloned().map(Item::Issuer),
             Kind::Certificate => self.certificates.get(name).cloned().map(Item::Certificate),
-            Kind::Defaults => Some(Item::Defaults(self.defaults.clone())),
+            Kind::Defaults => Some(Item::Defaults(self.defaults.source.clone())),
         }
+    }
+
+    /// The CORS policy that holds for a route: its own, else the fleet's.
+    #[must_use]
+    pub fn cors_of<'s>(&'s self, route: &'s CompiledRoute) -> Option<&'s Arc<CompiledCors>> {
+        route.cors.as_ref().or(self.defaults.cors.as_ref())
     }
 
     /// What compiles but is probably not meant, about the entities that `edits` touch.
@@ -163,4 +194,8 @@ impl Snapshot {
     pub fn warnings(&self, edits: &[Edit]) -> Vec<Problem> {
         warnings::of(self, edits)
     }
+}
+
+fn fresh_defaults() -> Arc<CompiledDefaults> {
+    Arc::new(CompiledDefaults::compile(&Arc::<Defaults>::default(), &mut problems::Problems::default()))
 }

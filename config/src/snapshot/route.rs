@@ -5,8 +5,11 @@ use std::sync::Arc;
 use http::Method;
 use smallvec::SmallVec;
 
+use super::address::AddressRules;
 use super::checks;
 use super::condition::Condition;
+use super::cors::CompiledCors;
+use super::limit::CompiledLimit;
 use super::pattern::{Pattern, Template};
 use super::problems::Problems;
 use crate::model::{Credential, Id, Route, Target, Timeouts, host};
@@ -29,6 +32,11 @@ pub struct CompiledRoute {
     /// The capture that pins the API version.
     pub(super) version_capture: Option<usize>,
     pub(super) is_public: bool,
+    pub(super) address: AddressRules,
+    pub limits: Vec<Arc<CompiledLimit>>,
+    pub(super) cors: Option<Arc<CompiledCors>>,
+    /// As `Allow` and preflights list them; empty for any.
+    pub(super) method_list: Box<str>,
 }
 
 /// The methods that a route takes: a bit for each common one, a list for the rest.
@@ -90,7 +98,7 @@ impl Methods {
         COMMON.iter().filter(move |method| bit(method).is_some_and(|bit| common & bit != 0)).chain(other)
     }
 
-    fn parse(methods: &[String], problems: &mut Problems) -> Self {
+    pub(super) fn parse(methods: &[String], field: &str, problems: &mut Problems) -> Self {
         if methods.is_empty() {
             return Self::Any;
         }
@@ -98,13 +106,13 @@ impl Methods {
         for (at, text) in methods.iter().enumerate() {
             match Method::from_bytes(text.as_bytes()) {
                 Ok(method) if method == Method::CONNECT => {
-                    problems.add(&format!("methods/{at}"), "CONNECT can't be routed");
+                    problems.add(&format!("{field}/{at}"), "CONNECT can't be routed");
                 }
                 Ok(method) if !text.bytes().any(|byte| byte.is_ascii_lowercase()) => match bit(&method) {
                     Some(bit) => common |= bit,
                     None => other.push(method),
                 },
-                _ => problems.add(&format!("methods/{at}"), format!("\"{text}\" is not a method in capitals")),
+                _ => problems.add(&format!("{field}/{at}"), format!("\"{text}\" is not a method in capitals")),
             }
         }
         Self::Only { common, other }
@@ -140,7 +148,7 @@ impl CompiledRoute {
                 problems.add(&format!("hosts/{at}"), format!("\"{name}\" stands twice"));
             }
         }
-        let methods = Methods::parse(&source.methods, problems);
+        let methods = Methods::parse(&source.methods, "methods", problems);
         let conditions = conditions(source, problems);
         checks::timeouts(&source.timeouts, problems);
         problems.within("limits", |problems| checks::limits(&source.limits, problems));
@@ -175,6 +183,13 @@ impl CompiledRoute {
             },
             timeouts: source.timeouts.clone(),
             source: source.clone(),
+            address: AddressRules::new(&source.ip_allow, &source.ip_deny),
+            limits: CompiledLimit::all(&format!("routes/{}", source.name), &source.limits),
+            cors: source
+                .cors
+                .as_ref()
+                .map(|cors| Arc::new(problems.within("cors", |problems| CompiledCors::compile(cors, problems)))),
+            method_list: methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ").into(),
             pattern,
             methods,
             conditions,

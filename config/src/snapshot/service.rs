@@ -100,6 +100,12 @@ impl CompiledService {
         self.has_versions
     }
 
+    /// Some version serves this API version.
+    #[must_use]
+    pub(super) fn serves(&self, api_version: &str) -> bool {
+        self.versions.iter().any(|version| *version.api_version == *api_version)
+    }
+
     /// Every cluster that requests to this service may be sent to.
     pub fn clusters(&self) -> impl Iterator<Item = &Arc<Cluster>> {
         self.versions.iter().map(|version| &version.cluster).chain(&self.default_cluster).chain(&self.fallback)

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::Snapshot;
 use super::code::Code;
 use super::routing::HostMatch;
-use crate::model::{Id, Route};
+use crate::model::{Application, Id, Route, WhitelistEntry};
 
 pub type Trail = SmallVec<[Step; 8]>;
 
@@ -17,6 +17,10 @@ pub enum Step {
     PassedOver(Id<Route>, Mismatch),
     Matched(Id<Route>),
     Access(Access),
+    /// The whitelist entry that grants it.
+    Endpoint(Id<WhitelistEntry>),
+    /// The caller has the roles and scopes that the route asks for.
+    RolesHeld,
     /// How the version was chosen, out of how many.
     Version(VersionBy, u16),
     Rewritten,
@@ -35,6 +39,12 @@ pub enum Access {
     Public,
     /// Bad credentials, which the route ignores.
     Ignored(Code),
+    /// By what this application may do.
+    Application(Id<Application>),
+    /// The route needs no application: roles and scopes decide.
+    Known,
+    /// A public whitelist entry.
+    PublicEntry(Id<WhitelistEntry>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +96,21 @@ impl Step {
             Self::Access(Access::Ignored(code)) => {
                 words("access", "public", format!("the credentials ({code}) are ignored, as the route says"))
             }
+            Self::Access(Access::Application(id)) => {
+                let application = snapshot.applications().find(|it| it.source.id == id);
+                let name = application.map_or("?", |it| &*it.name);
+                words("access", "application", format!("the caller is application \"{name}\""))
+            }
+            Self::Access(Access::Known) => {
+                words("access", "known", "the route needs no application: roles and scopes decide".to_owned())
+            }
+            Self::Access(Access::PublicEntry(id)) => words(
+                "access",
+                "public",
+                format!("a public whitelist entry lets everybody in: {}", entry(snapshot, id)),
+            ),
+            Self::Endpoint(id) => words("endpoint", "allowed", format!("by whitelist entry {}", entry(snapshot, id))),
+            Self::RolesHeld => words("roles", "held", "the caller has the roles and scopes that are asked".to_owned()),
             Self::Version(by, count) => {
                 let (result, detail) = match by {
                     VersionBy::Default => ("default", "the service has no versions: defaultUrl".to_owned()),
@@ -106,4 +131,12 @@ impl Step {
 fn route_name(snapshot: &Snapshot, id: Id<Route>) -> &str {
     // A scan, for only an explanation pays it.
     snapshot.routes().find(|route| route.source.id == id).map_or("?", |route| route.source.name.as_str())
+}
+
+fn entry(snapshot: &Snapshot, id: Id<WhitelistEntry>) -> String {
+    let of = |application: &Application| {
+        let entry = application.whitelist.iter().find(|entry| entry.id == id)?;
+        Some(format!("\"{}\" of application \"{}\"", entry.endpoint_path, application.name))
+    };
+    snapshot.applications().find_map(|application| of(&application.source)).unwrap_or_else(|| "?".to_owned())
 }

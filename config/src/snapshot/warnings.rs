@@ -8,7 +8,7 @@ use super::facts::RequestFacts;
 use super::matching::would_match;
 use super::route::CompiledRoute;
 use super::{CompiledService, Snapshot};
-use crate::model::{Edit, Item, Problem, Target, Timestamp};
+use crate::model::{Application, Edit, Item, Problem, Target, Timestamp};
 
 pub(super) fn of(snapshot: &Snapshot, edits: &[Edit]) -> Vec<Problem> {
     let mut warnings = Vec::new();
@@ -24,6 +24,7 @@ pub(super) fn of(snapshot: &Snapshot, edits: &[Edit]) -> Vec<Problem> {
                     of_service(snapshot, service, &mut warnings);
                 }
             }
+            Edit::Put(Item::Application(it)) => of_application(snapshot, it, &mut warnings),
             Edit::Put(_) | Edit::Delete { .. } => {}
         }
     }
@@ -80,6 +81,15 @@ fn of_service(snapshot: &Snapshot, service: &CompiledService, warnings: &mut Vec
     }
 }
 
+fn of_application(snapshot: &Snapshot, application: &Application, warnings: &mut Vec<Problem>) {
+    for (at, name) in application.allowed_services.iter().enumerate() {
+        if name != "*" && snapshot.service(name).is_none() && snapshot.queue(name).is_none() {
+            let path = format!("applications/{}/allowedServices/{at}", application.name);
+            warnings.push(Problem::new(path, format!("there is no service or queue \"{name}\" yet")));
+        }
+    }
+}
+
 /// `first` goes before `second` and takes whatever `second` would.
 fn shadows(first: &CompiledRoute, second: &CompiledRoute) -> bool {
     first.conditions.is_empty() && first.methods.cover(&second.methods)
@@ -93,6 +103,7 @@ fn instead_of<'s>(snapshot: &'s Snapshot, route: &CompiledRoute) -> Option<&'s s
         host,
         path: &path,
         query: None,
+        target_bytes: path.len(),
         headers: &HeaderMap::new(),
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         now: Timestamp::default(),

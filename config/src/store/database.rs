@@ -1,16 +1,18 @@
 //! The store over any backend: each call opens a transaction, does its reads or writes, and ends it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::model::{Item, Kind, Node, Timestamp};
+use crate::model::{ApiKey, Id, Item, Kind, Node, Timestamp};
 
 use super::deadline::within;
 use super::session::{Backend, Purpose, Session};
 use super::{Head, Loaded, NewGeneration, Options, Page, Result, Since, Store, StoreError, Watch, WriteTransaction};
-use super::{node, read, write};
+use super::signing::{self, SigningKeyRow};
+use super::{node, read, usage, write};
 
 #[derive(Debug)]
 pub(super) struct Database {
@@ -93,6 +95,39 @@ impl Store for Database {
         let was_there = node::leave(&mut *session, id, now).await?;
         session.commit(None).await?;
         Ok(was_there)
+    }
+
+    async fn record_key_usage(&self, uses: &[(Id<ApiKey>, Timestamp)]) -> Result<()> {
+        let mut session = self.backend.open(Purpose::Runtime).await?;
+        usage::record(&mut *session, uses).await?;
+        session.commit(None).await
+    }
+
+    async fn key_usage(&self, keys: &[Id<ApiKey>]) -> Result<HashMap<Id<ApiKey>, Timestamp>> {
+        let mut session = self.backend.open(Purpose::Runtime).await?;
+        let found = usage::read(&mut *session, keys).await?;
+        session.commit(None).await?;
+        Ok(found)
+    }
+
+    async fn signing_keys(&self) -> Result<Vec<SigningKeyRow>> {
+        let mut session = self.backend.open(Purpose::Runtime).await?;
+        let rows = signing::list(&mut *session).await?;
+        session.commit(None).await?;
+        Ok(rows)
+    }
+
+    async fn add_signing_key(&self, row: &SigningKeyRow) -> Result<bool> {
+        let mut session = self.backend.open(Purpose::Runtime).await?;
+        let was_free = signing::add(&mut *session, row).await?;
+        session.commit(None).await?;
+        Ok(was_free)
+    }
+
+    async fn forget_signing_keys(&self, before: Timestamp) -> Result<()> {
+        let mut session = self.backend.open(Purpose::Runtime).await?;
+        signing::forget(&mut *session, before).await?;
+        session.commit(None).await
     }
 }
 

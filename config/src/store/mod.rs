@@ -14,24 +14,28 @@ mod postgres;
 mod read;
 mod record;
 mod session;
+mod signing;
 mod sqlite;
 mod statement;
 mod table;
+mod usage;
 mod write;
 
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::model::{Change, Configuration, Digest, EntityChange, Item, Kind, Node, Problem, Timestamp};
+use crate::model::{ApiKey, Change, Configuration, Digest, EntityChange, Id, Item, Kind, Node, Problem, Timestamp};
 
 use database::Database;
 use postgres::PostgresBackend;
 use sqlite::SqliteBackend;
 
 pub use error::StoreError;
+pub use signing::SigningKeyRow;
 
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
@@ -155,6 +159,21 @@ pub trait Store: Debug + Send + Sync {
 
     /// Marks the node as left; `false` when there is none of this id.
     async fn leave_node(&self, id: uuid::Uuid, now: Timestamp) -> Result<bool>;
+
+    /// Notes when keys were used. A time before the one that is known changes nothing.
+    async fn record_key_usage(&self, uses: &[(Id<ApiKey>, Timestamp)]) -> Result<()>;
+
+    /// When these keys were last used, for those that ever were.
+    async fn key_usage(&self, keys: &[Id<ApiKey>]) -> Result<HashMap<Id<ApiKey>, Timestamp>>;
+
+    /// The fleet's signing keys, the oldest slot first. A row that can't be read is left out.
+    async fn signing_keys(&self) -> Result<Vec<SigningKeyRow>>;
+
+    /// Adds a key and notes for those before it from when it signs in their place. `false`: its slot is taken; read again.
+    async fn add_signing_key(&self, row: &SigningKeyRow) -> Result<bool>;
+
+    /// Deletes the keys that were retired before `before`.
+    async fn forget_signing_keys(&self, before: Timestamp) -> Result<()>;
 }
 
 /// A write in progress: the head is locked, everything else still reads the old state.

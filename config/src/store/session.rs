@@ -21,6 +21,7 @@ pub(super) enum Cell {
     Boolean(Option<bool>),
     /// JSON, already written.
     Json(Option<String>),
+    Bytes(Option<Vec<u8>>),
 }
 
 /// A row as JSON values, NULL as null; or, for a value that can't be read, why.
@@ -98,6 +99,7 @@ impl Cell {
                 };
                 Self::Integer(value.map(micros).transpose()?)
             }
+            Holds::Bytes => return Err(not("of any entity")),
             Holds::Json => {
                 let text = value.map(Value::to_string);
                 if text.as_ref().is_some_and(|text| text.contains("\\u0000")) && value.is_some_and(holds_nul) {
@@ -107,6 +109,12 @@ impl Cell {
             }
         })
     }
+}
+
+/// Bytes as they stand in a [`Record`].
+pub(super) fn hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect()
 }
 
 /// Postgres can't hold this character, and both databases should refuse the same.

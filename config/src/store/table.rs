@@ -14,6 +14,8 @@ pub(super) enum Holds {
     Time,
     /// A list or something nested.
     Json,
+    /// Read as hexadecimal digits. No field of an entity is such.
+    Bytes,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -34,6 +34,7 @@ proptest! {
             host: &host,
             path: &path,
             query: query.as_deref(),
+            target_bytes: path.len(),
             headers: &headers,
             address: IpAddr::V6(Ipv6Addr::from_bits(address)),
             now: Timestamp::default(),

@@ -7,6 +7,7 @@ mod changing;
 mod costs;
 mod deciding;
 mod golden;
+mod keys;
 mod matching;
 mod naive;
 mod versions;

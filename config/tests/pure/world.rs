@@ -50,6 +50,7 @@ impl Request {
             host: &self.host,
             path: &self.path,
             query: self.query.as_deref(),
+            target_bytes: self.path.len(),
             headers: &self.headers,
             address: self.address,
             now: Timestamp::default(),

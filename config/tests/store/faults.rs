@@ -76,6 +76,7 @@ async fn every_call_to_a_hung_database_ends_in_time_and_it_recovers() {
         ends_in_time("list", store.list(Kind::Route, &page)),
         ends_in_time("begin", store.begin()),
         ends_in_time("nodes", store.nodes()),
+        ends_in_time("signing_keys", store.signing_keys()),
         ends_in_time("migrate", store.migrate()),
         ends_in_time("get in a transaction", transaction.get(Kind::Route, "r")),
     );

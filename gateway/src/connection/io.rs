@@ -29,6 +29,10 @@ impl Watched {
         Self { inner, connection, waker: None }
     }
 
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
     fn remember(&mut self, waker: &Waker) {
         if !self.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
             self.waker = Some(waker.clone());

@@ -19,11 +19,6 @@ use io::Watched;
 
 const TICK: Duration = Duration::from_millis(500);
 
-tokio::task_local! {
-    /// The connection that the running task serves. Streams of HTTP/2 run in tasks of their own and have none.
-    static CURRENT: Arc<Connection>;
-}
-
 /// How long connections may wait. `None`: for ever.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
@@ -116,9 +111,10 @@ fn phase_of(state: u32) -> Phase {
 }
 
 impl Connection {
-    /// The one that the running task serves.
-    pub(crate) fn current() -> Option<Arc<Self>> {
-        CURRENT.try_with(Arc::clone).ok()
+    /// The one that `stream` belongs to; none for HTTP/2, whose requests have no stream of their own.
+    pub(crate) fn of(stream: Option<&Stream>) -> Option<&Arc<Self>> {
+        // Of what is in the box: the box itself could be taken for a stream, too.
+        stream.and_then(|stream| (**stream).as_any().downcast_ref()).map(Watched::connection)
     }
 
     /// A head is whole. It was in time even if the watch has just thought otherwise.
@@ -168,16 +164,11 @@ impl Connection {
     }
 }
 
-/// Serves a connection under watch: `serve` gets the stream to use in place of `io`.
-pub(crate) async fn watched<F, T>(watch: &Arc<Watch>, io: Stream, serve: impl FnOnce(Stream) -> F) -> T
-where
-    F: Future<Output = T>,
-{
-    // Pingora watches over idle connections of HTTP/2 by itself, and their requests run in other tasks.
+/// Puts a connection under watch.
+pub(crate) fn watched(watch: &Arc<Watch>, io: Stream) -> Stream {
+    // Pingora watches over idle connections of HTTP/2 by itself.
     let is_watched = !matches!(io.selected_alpn_proto(), Some(ALPN::H2));
-    let connection = watch.add(is_watched);
-    let io = Watched::new(io, connection.clone());
-    CURRENT.scope(connection, serve(Box::new(io))).await
+    Box::new(Watched::new(io, watch.add(is_watched)))
 }
 
 #[cfg(test)]

@@ -30,6 +30,10 @@ pub(crate) struct Metrics {
     pub(crate) generation: IntGauge,
     pub(crate) snapshot_bytes: IntGauge,
     pub(crate) applied_at: IntGauge,
+    pub(crate) limits_store_up: IntGauge,
+    pub(crate) limits_without_store: IntCounter,
+    /// By what was fetched and how that went.
+    pub(crate) fetches: IntCounterVec,
     reloads: IntCounterVec,
     degraded: IntGaugeVec,
 }
@@ -124,6 +128,16 @@ impl Metrics {
             generation: gauge("gatehouse_config_generation", "The generation that is served.")?,
             snapshot_bytes: gauge("gatehouse_config_snapshot_bytes", "Size of the snapshot on disk.")?,
             applied_at: gauge("gatehouse_config_applied_timestamp_seconds", "When the served generation was applied.")?,
+            limits_store_up: gauge("gatehouse_limits_store_up", "1 while the store of shared limits answers.")?,
+            limits_without_store: counter(
+                "gatehouse_limits_without_store_total",
+                "Decisions on shared limits that were taken while their store was away.",
+            )?,
+            fetches: counters(
+                "gatehouse_identity_fetches_total",
+                "Key sets and introspections that were asked of issuers, by result.",
+                &["what", "result"],
+            )?,
             reloads: counters("gatehouse_config_reloads_total", "Loads of the configuration by result.", &["result"])?,
             degraded,
             requests,

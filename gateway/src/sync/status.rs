@@ -32,16 +32,32 @@ pub(crate) enum Reason {
     ConfigurationRefused,
     /// The snapshot file could not be read or written.
     SnapshotFile,
+    /// A secret that the configuration names can't be read: what needs it is refused.
+    SecretMissing,
+    /// The keys of an issuer can't be had.
+    Issuer,
+    /// What backends are told can't be signed as it should.
+    SigningKeys,
 }
 
 impl Reason {
-    const ALL: [Self; 3] = [Self::DatabaseAway, Self::ConfigurationRefused, Self::SnapshotFile];
+    const ALL: [Self; 6] = [
+        Self::DatabaseAway,
+        Self::ConfigurationRefused,
+        Self::SnapshotFile,
+        Self::SecretMissing,
+        Self::Issuer,
+        Self::SigningKeys,
+    ];
 
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::DatabaseAway => "database_away",
             Self::ConfigurationRefused => "configuration_refused",
             Self::SnapshotFile => "snapshot_file",
+            Self::SecretMissing => "secret_missing",
+            Self::Issuer => "issuer",
+            Self::SigningKeys => "signing_keys",
         }
     }
 }

@@ -58,7 +58,7 @@ impl Attempt {
         let peer = endpoint.peer(address, &forward.timeouts, left);
         self.made += 1;
         self.current = Some((endpoint, endpoint_at, address_at));
-        Some(Box::new(peer))
+        Some(peer)
     }
 
     /// The endpoint that is being talked to.

@@ -3,10 +3,12 @@
 //! Our own rotation rather than `pingora-load-balancing`'s: its weighted list serves 1000:1000 as a thousand requests to one and
 //! then a thousand to the other, allocates on every choice, and knows addresses only, not names that resolve anew.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use gateway_config::snapshot::{Cluster, ClusterKey, CompiledService, Snapshot, Table};
+use foldhash::fast::FixedState;
+use gateway_config::snapshot::{Cluster, ClusterKey, CompiledService, Snapshot};
 
 use super::endpoint::{Endpoint, Endpoints};
 
@@ -57,9 +59,19 @@ fn greatest_common_divisor(a: u16, b: u16) -> u16 {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
-/// The running clusters of a snapshot, by their keys.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Clusters(Table<Arc<ClusterRuntime>>);
+/// The running clusters of a snapshot, by their keys: in shards, so that a change copies one of them and shares the others.
+#[derive(Clone, Debug)]
+pub(crate) struct Clusters([Arc<Shard>; SHARDS]);
+
+type Shard = HashMap<ClusterKey, Arc<ClusterRuntime>, FixedState>;
+const SHARDS: usize = 64;
+
+impl Default for Clusters {
+    fn default() -> Self {
+        let empty = Arc::new(Shard::default());
+        Self(std::array::from_fn(|_| empty.clone()))
+    }
+}
 
 impl Clusters {
     /// For every cluster of `snapshot`, keeping those that run already.
@@ -80,7 +92,7 @@ impl Clusters {
     ) -> Self {
         let mut clusters = self.clone();
         for cluster in old.iter().flat_map(|service| service.clusters()) {
-            clusters.0.remove(&name(cluster.key));
+            clusters.shard_mut(cluster.key).remove(&cluster.key);
         }
         if let Some(service) = new {
             clusters.add(service, self, endpoints);
@@ -89,36 +101,25 @@ impl Clusters {
     }
 
     pub(crate) fn get(&self, key: ClusterKey) -> Option<&Arc<ClusterRuntime>> {
-        self.0.get(&name(key))
+        self.0[place(key)].get(&key)
     }
 
     fn add(&mut self, service: &CompiledService, before: &Self, endpoints: &Endpoints) {
         for cluster in service.clusters() {
             let runtime = before.get(cluster.key).cloned();
             let runtime = runtime.unwrap_or_else(|| Arc::new(ClusterRuntime::new(cluster, service, endpoints)));
-            self.0.insert(&name(cluster.key), runtime);
+            self.shard_mut(cluster.key).insert(cluster.key, runtime);
         }
     }
+
+    fn shard_mut(&mut self, key: ClusterKey) -> &mut Shard {
+        Arc::make_mut(&mut self.0[place(key)])
+    }
 }
 
-/// The key as text, without an allocation: the table is keyed by text, and this is asked for every request.
-fn name(key: ClusterKey) -> Name {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = [0; 32];
-    for (at, byte) in text.iter_mut().enumerate() {
-        let digit = (key.0 >> (at * 4)) & 0xf;
-        *byte = DIGITS.get(usize::try_from(digit).unwrap_or(0)).copied().unwrap_or(b'0');
-    }
-    Name(text)
-}
-
-struct Name([u8; 32]);
-
-impl std::ops::Deref for Name {
-    type Target = str;
-    fn deref(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
-    }
+/// Keys are hashes, so their last bits do.
+fn place(key: ClusterKey) -> usize {
+    key.0 as usize % SHARDS
 }
 
 #[cfg(test)]

@@ -85,12 +85,13 @@ impl Endpoint {
     }
 
     /// A peer to connect to. Every timeout is set: Pingora's own default is none at all.
-    pub(crate) fn peer(&self, address: SocketAddr, deadlines: &Deadlines, left: Option<Duration>) -> HttpPeer {
+    pub(crate) fn peer(&self, address: SocketAddr, deadlines: &Deadlines, left: Option<Duration>) -> Box<HttpPeer> {
         let within = |ms: u32| {
             let own = Duration::from_millis(u64::from(ms));
             Some(left.map_or(own, |left| own.min(left)))
         };
-        let mut peer = self.template.clone();
+        // Made in its box: it is large.
+        let mut peer = Box::new(self.template.clone());
         peer._address = address.into();
         peer.options.connection_timeout = within(deadlines.connect_ms);
         peer.options.total_connection_timeout = within(deadlines.connect_ms);

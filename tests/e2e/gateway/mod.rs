@@ -3,6 +3,7 @@
 mod faults;
 mod forwarding;
 mod hosts;
+mod identity;
 mod instances;
 mod operations;
 mod paths;

@@ -5,7 +5,9 @@ mod entities;
 mod history;
 mod nodes;
 mod sample;
+mod signing;
 mod spoilt;
+mod usage;
 mod watching;
 
 use std::sync::Arc;
@@ -86,6 +88,19 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("a_node_that_left_is_forgotten_after_a_day", |subject| {
         Box::pin(nodes::a_node_that_left_is_forgotten_after_a_day(subject))
     }),
+    ("the_last_use_of_a_key_only_moves_forward", |subject| {
+        Box::pin(usage::the_last_use_of_a_key_only_moves_forward(subject))
+    }),
+    ("the_uses_of_many_keys_are_recorded_at_once", |subject| {
+        Box::pin(usage::the_uses_of_many_keys_are_recorded_at_once(subject))
+    }),
+    ("gateways_that_record_the_same_keys_do_not_get_in_each_others_way", |subject| {
+        Box::pin(usage::gateways_that_record_the_same_keys_do_not_get_in_each_others_way(subject))
+    }),
+    ("a_signing_key_reads_back_until_it_is_forgotten", |subject| {
+        Box::pin(signing::a_signing_key_reads_back_until_it_is_forgotten(subject))
+    }),
+    ("a_slot_holds_one_signing_key", |subject| Box::pin(signing::a_slot_holds_one_signing_key(subject))),
 ];
 
 /// Commits `items` and `gone` as the next generation and answers its number.

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::model::Timestamp;
 use crate::store::deadline::within;
 use crate::store::lease::Lease;
-use crate::store::session::{Cell, Record, Session};
+use crate::store::session::{Cell, Record, Session, hex};
 use crate::store::table::Holds;
 use crate::store::{Result, StoreError};
 
@@ -81,6 +81,7 @@ fn bound(sql: &'static str, cells: Vec<Cell>) -> Query<'static, Postgres, PgArgu
         Cell::Text(text) => query.bind(text),
         Cell::Integer(integer) => query.bind(integer),
         Cell::Boolean(boolean) => query.bind(boolean),
+        Cell::Bytes(bytes) => query.bind(bytes),
         Cell::Json(json) => query.bind(json.map(Written)),
     })
 }
@@ -110,6 +111,7 @@ fn read(row: &PgRow, at: usize, holds: Holds) -> Result<Value, String> {
         Holds::Time => row
             .try_get::<Option<i64>, _>(at)
             .map(|micros| micros.map(|micros| Timestamp::from_micros(micros).to_string().into())),
+        Holds::Bytes => row.try_get::<Option<Vec<u8>>, _>(at).map(|bytes| bytes.map(|bytes| hex(&bytes).into())),
         Holds::Json => row.try_get::<Option<Json<Value>>, _>(at).map(|json| json.map(|json| json.0)),
     };
     value.map(Option::unwrap_or_default).map_err(|error| error.to_string())

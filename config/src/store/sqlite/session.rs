@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::model::Timestamp;
 use crate::store::deadline::within;
 use crate::store::lease::Lease;
-use crate::store::session::{Cell, Record, Session};
+use crate::store::session::{Cell, Record, Session, hex};
 use crate::store::table::Holds;
 use crate::store::{Result, StoreError};
 
@@ -71,6 +71,7 @@ fn bound(sql: &'static str, cells: Vec<Cell>) -> Query<'static, Sqlite, SqliteAr
         Cell::Text(text) | Cell::Json(text) => query.bind(text),
         Cell::Integer(integer) => query.bind(integer),
         Cell::Boolean(boolean) => query.bind(boolean),
+        Cell::Bytes(bytes) => query.bind(bytes),
     })
 }
 
@@ -83,6 +84,7 @@ fn read(row: &SqliteRow, at: usize, holds: Holds) -> Result<Value, String> {
         Holds::Time => row
             .try_get::<Option<i64>, _>(at)
             .map(|micros| micros.map(|micros| Timestamp::from_micros(micros).to_string().into())),
+        Holds::Bytes => row.try_get::<Option<Vec<u8>>, _>(at).map(|bytes| bytes.map(|bytes| hex(&bytes).into())),
         Holds::Json => return json(row, at),
     };
     value.map(Option::unwrap_or_default).map_err(|error| error.to_string())

@@ -1,0 +1,133 @@
+//! From settings to a gate, with the tasks that keep what it needs fresh.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use gateway_config::clock::Clock;
+use gateway_config::master_key::MasterKey;
+use gateway_config::store::Store;
+use tokio_util::sync::CancellationToken;
+
+use super::Gate;
+use crate::client::TrustedProxies;
+use crate::identity::egress::Egress;
+use crate::identity::key::Keys;
+use crate::identity::secrets::{self, Secrets};
+use crate::identity::token::{self, Pace, Tokens};
+use crate::identity::{Identity, Signer};
+use crate::live::Current;
+use crate::observe::metrics::Metrics;
+use crate::policy::limits::{Limiter, SharedStore};
+use crate::settings::ServeSettings;
+use crate::sync::{Reason, Status};
+
+/// How long a shared limit waits for Redis before it does without.
+const SHARED_LIMIT_DEADLINE: Duration = Duration::from_millis(50);
+const DAY: Duration = Duration::from_hours(24);
+/// How often what is not well is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What the parts of the gate have in common.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) settings: &'a ServeSettings,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) status: Arc<Status>,
+    pub(crate) current: Arc<Current>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// The operations port as it was bound.
+    pub(crate) ops: SocketAddr,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Gate {
+    /// Also starts the tasks that keep it fresh; they end with `stop`.
+    pub(crate) fn open(around: &Surroundings<'_>) -> anyhow::Result<Arc<Self>> {
+        let Surroundings { settings, store, metrics, status, current, clock, stop, .. } = around;
+        let common = &settings.common;
+        let master = MasterKey::load(&common.database_url)?;
+        let secrets = Arc::new(Secrets::new(common.secrets_dir.clone()));
+        let forbidden = [around.ops].into_iter().chain(settings.admin_listen).collect();
+        let egress = Arc::new(Egress::new(forbidden));
+        let tokens = Arc::new(Tokens::new(secrets.clone(), egress, metrics.fetches.clone(), Pace::default()));
+        let rotate_every = DAY.saturating_mul(settings.signing_key_days.max(1));
+        let signer = Arc::new(Signer::open(master.clone(), &common.data_dir, rotate_every, clock.now()));
+        let keys = Keys::open(&master, settings, store.clone(), clock.clone(), stop.clone());
+
+        let until_stop = |task: futures::future::BoxFuture<'static, ()>| {
+            let stop = stop.clone();
+            tokio::spawn(async move {
+                let _ = stop.run_until_cancelled(task).await;
+            });
+        };
+        until_stop(Box::pin(secrets::refresh_forever(secrets.clone())));
+        until_stop(Box::pin(token::refresh_forever(tokens.clone(), current.clone(), clock.clone())));
+        until_stop(Box::pin(keep_secrets(secrets.clone(), current.clone(), status.clone())));
+        until_stop(Box::pin(watch_trouble(secrets, tokens.clone(), signer.clone(), status.clone())));
+        tokio::spawn(signer.clone().keep(store.clone(), clock.clone(), stop.clone()));
+
+        let gate = Arc::new(Self {
+            identity: Identity { keys, tokens },
+            limiter: Limiter::new(shared_store(around)?, metrics.limits_without_store.clone()),
+            signer,
+            proxies: TrustedProxies::new(&settings.trusted_proxies),
+            https_port: settings.https_redirect,
+            began: Instant::now(),
+        });
+        until_stop(Box::pin(sweep_limits(gate.clone())));
+        Ok(gate)
+    }
+}
+
+fn shared_store(around: &Surroundings<'_>) -> anyhow::Result<Option<SharedStore>> {
+    let Some(url) = around.settings.redis_url.as_deref().filter(|url| !url.is_empty()) else { return Ok(None) };
+    let store = SharedStore::new(url, SHARED_LIMIT_DEADLINE, around.metrics.limits_store_up.clone());
+    let store = store.context("could not use REDIS_URL")?;
+    tokio::spawn(store.clone().keep_connected(around.stop.clone()));
+    Ok(Some(store))
+}
+
+/// The secrets that the served configuration names are read before anybody needs them.
+async fn keep_secrets(secrets: Arc<Secrets>, current: Arc<Current>, status: Arc<Status>) {
+    let mut moved = status.moved();
+    loop {
+        if let Some(live) = current.get() {
+            secrets.keep(secrets::named_by(&live.snapshot)).await;
+        }
+        if moved.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Shows in the node's status what fails closed.
+async fn watch_trouble(secrets: Arc<Secrets>, tokens: Arc<Tokens>, signer: Arc<Signer>, status: Arc<Status>) {
+    let signing = signer.trouble();
+    loop {
+        let told = [
+            (Reason::SecretMissing, join(&secrets.unresolved())),
+            (Reason::Issuer, join(&tokens.troubles())),
+            (Reason::SigningKeys, signing.borrow().clone()),
+        ];
+        for (reason, trouble) in told {
+            match trouble {
+                Some(trouble) => drop(status.degrade(reason, trouble)),
+                None => status.mend(reason),
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn join(list: &[String]) -> Option<String> {
+    (!list.is_empty()).then(|| list.join("; "))
+}
+
+async fn sweep_limits(gate: Arc<Gate>) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        gate.limiter.sweep(gate.now());
+    }
+}

@@ -1,0 +1,222 @@
+//! A token's compact serialisation (RFC 7515 §7.1): taken apart, and its header judged before anything is believed of it.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use gateway_config::model::JwtAlgorithm;
+use serde_json::{Map, Value};
+
+use super::json;
+
+/// Of any token that is looked at: more does not fit into a request's head by default, either.
+pub(super) const MAX_BYTES: usize = 16 * 1024;
+
+/// What kind of token a text is, by its form alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Signed,
+    Opaque,
+    /// Too large, encrypted, or with characters that no token has.
+    Unacceptable,
+}
+
+impl Form {
+    pub(super) fn of(presented: &str) -> Self {
+        if presented.is_empty() || presented.len() > MAX_BYTES {
+            return Self::Unacceptable;
+        }
+        // The token68 of RFC 9110 §11.2, which RFC 6750 takes over.
+        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+        if !presented.bytes().all(is_token) {
+            return Self::Unacceptable;
+        }
+        match presented.bytes().filter(|byte| *byte == b'.').count() {
+            2 => Self::Signed,
+            4 => Self::Unacceptable,
+            _ => Self::Opaque,
+        }
+    }
+}
+
+/// A token in its parts. Nothing of it is verified.
+#[derive(Debug)]
+pub(super) struct Compact<'a> {
+    pub(super) algorithm: JwtAlgorithm,
+    pub(super) kid: Option<String>,
+    pub(super) claims: Value,
+    /// What is signed: header and claims as they were sent.
+    pub(super) message: &'a str,
+    pub(super) signature: &'a str,
+}
+
+impl<'a> Compact<'a> {
+    /// None: it is not well-formed, or its header asks for what is not done here.
+    pub(super) fn parse(presented: &'a str) -> Option<Self> {
+        let (message, signature) = presented.rsplit_once('.')?;
+        let (header, claims) = message.split_once('.')?;
+        // The engine refuses padding, other alphabets and stray bits at the end.
+        let part = |text: &str| URL_SAFE_NO_PAD.decode(text).ok();
+        let (algorithm, kid) = judge_header(&json::object(&part(header)?)?)?;
+        if part(signature)?.is_empty() {
+            return None;
+        }
+        let claims = Value::Object(json::object(&part(claims)?)?);
+        Some(Self { algorithm, kid, claims, message, signature })
+    }
+}
+
+/// Of all that a header may say, `alg` and `kid` are used; keys and addresses of keys that it brings are never looked at.
+fn judge_header(header: &Map<String, Value>) -> Option<(JwtAlgorithm, Option<String>)> {
+    // None of the extensions that `crit` could name is understood here, and payloads are always encoded.
+    if header.contains_key("crit") || header.contains_key("b64") {
+        return None;
+    }
+    // A content type means a token within the token; plain claims need none (RFC 7519 §5.2).
+    if header.contains_key("cty") {
+        return None;
+    }
+    if let Some(kind) = header.get("typ") {
+        let kind = kind.as_str()?.to_ascii_lowercase();
+        if !matches!(kind.strip_prefix("application/").unwrap_or(&kind), "jwt" | "at+jwt") {
+            return None;
+        }
+    }
+    let kid = match header.get("kid") {
+        Some(kid) => Some(kid.as_str()?.to_owned()),
+        None => None,
+    };
+    Some((algorithm(header.get("alg")?.as_str()?)?, kid))
+}
+
+/// Exactly these spellings; `none` is none of them.
+pub(super) fn algorithm(name: &str) -> Option<JwtAlgorithm> {
+    Some(match name {
+        "HS256" => JwtAlgorithm::HS256,
+        "HS384" => JwtAlgorithm::HS384,
+        "HS512" => JwtAlgorithm::HS512,
+        "RS256" => JwtAlgorithm::RS256,
+        "RS384" => JwtAlgorithm::RS384,
+        "RS512" => JwtAlgorithm::RS512,
+        "PS256" => JwtAlgorithm::PS256,
+        "ES256" => JwtAlgorithm::ES256,
+        "ES384" => JwtAlgorithm::ES384,
+        "EdDSA" => JwtAlgorithm::EdDSA,
+        _ => return None,
+    })
+}
+
+/// As a form's value (WHATWG URL, application/x-www-form-urlencoded).
+pub(super) fn form_encode(value: &str) -> Cow<'_, str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._*".contains(&byte);
+    if value.bytes().all(is_plain) {
+        return Cow::Borrowed(value);
+    }
+    let mut encoded = String::with_capacity(value.len() + 16);
+    for byte in value.bytes() {
+        match byte {
+            b' ' => encoded.push('+'),
+            _ if is_plain(byte) => encoded.push(char::from(byte)),
+            _ => {
+                // Writing to a string can't fail.
+                let _ = write!(encoded, "%{byte:02X}");
+            }
+        }
+    }
+    Cow::Owned(encoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(header: &str, claims: &str) -> String {
+        format!("{}.{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims), "AAAA")
+    }
+
+    fn accepts(header: &str) -> bool {
+        Compact::parse(&token(header, "{}")).is_some()
+    }
+
+    #[test]
+    fn tokens_are_told_apart_by_their_form() {
+        assert_eq!(Form::of("a.b.c"), Form::Signed);
+        assert_eq!(Form::of(".."), Form::Signed);
+        for opaque in ["abc", "ya29.a0Af", "a.b.c.d", "a+/=~-_"] {
+            assert_eq!(Form::of(opaque), Form::Opaque, "{opaque}");
+        }
+        let huge = "a".repeat(MAX_BYTES + 1);
+        for bad in ["", "a.b.c.d.e", "a b", "ä.b.c", "a.b.c\n", "a.b.c\0", "{}", huge.as_str()] {
+            assert_eq!(Form::of(bad), Form::Unacceptable, "{bad:.20}");
+        }
+    }
+
+    #[test]
+    fn only_known_algorithms_in_their_exact_spelling_are_read() {
+        for good in ["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"] {
+            assert!(accepts(&format!(r#"{{"alg":"{good}"}}"#)), "{good}");
+        }
+        for bad in ["none", "None", "NONE", "nOnE", "", "hs256", "HS256 ", "RS1", "ES256K", "dir", "PS384", "EDDSA"] {
+            assert!(!accepts(&format!(r#"{{"alg":"{bad}"}}"#)), "{bad}");
+        }
+        for bad in [r#"{"alg":null}"#, r#"{"alg":["HS256"]}"#, r#"{"alg":1}"#, "{}", "[]", "null", r#""HS256""#] {
+            assert!(!accepts(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn headers_that_ask_for_more_are_refused() {
+        for extra in [
+            r#""crit":["b64"],"b64":false"#,
+            r#""crit":[]"#,
+            r#""crit":["exp"]"#,
+            r#""b64":false"#,
+            r#""b64":true"#,
+            r#""cty":"JWT""#,
+            r#""cty":"jwt""#,
+            r#""typ":"JWE""#,
+            r#""typ":"dpop+jwt""#,
+            r#""typ":"logout+jwt""#,
+            r#""typ":1"#,
+            r#""kid":7"#,
+            r#""kid":null"#,
+            r#""alg":"none""#,
+        ] {
+            assert!(!accepts(&format!(r#"{{"alg":"HS256",{extra}}}"#)), "{extra}");
+        }
+        for extra in [r#""typ":"JWT""#, r#""typ":"jwt""#, r#""typ":"at+jwt""#, r#""typ":"application/at+jwt""#] {
+            assert!(accepts(&format!(r#"{{"alg":"HS256",{extra}}}"#)), "{extra}");
+        }
+    }
+
+    #[test]
+    fn only_strict_base64url_is_read() {
+        let good = token(r#"{"alg":"HS256"}"#, "{}");
+        assert!(Compact::parse(&good).is_some());
+        let parts: Vec<&str> = good.split('.').collect();
+        let (header, claims, signature) = (parts[0], parts[1], parts[2]);
+        for bad in [
+            format!("{header}=.{claims}.{signature}"),
+            format!("{header}.{claims}=.{signature}"),
+            format!("{header}.{claims}.{signature}="),
+            format!("{header}.{claims}.AAAB+"),
+            format!("{header}.{claims}.AAA/"),
+            // "AB" leaves four bits over, which must be zero.
+            format!("{header}.{claims}.AB"),
+            format!("{header}.{claims}."),
+            format!("{header}..{signature}"),
+            format!(".{claims}.{signature}"),
+            format!("{header}.{signature}"),
+            "..".to_owned(),
+        ] {
+            assert!(Compact::parse(&bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn form_values_are_encoded_as_browsers_do() {
+        assert_eq!(form_encode("plain-Value_1.*"), "plain-Value_1.*");
+        assert_eq!(form_encode("a b+c/d=e&f~ä"), "a+b%2Bc%2Fd%3De%26f%7E%C3%A4");
+    }
+}

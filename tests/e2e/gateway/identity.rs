@@ -1,0 +1,150 @@
+//! What a backend is told of its caller, and that it can believe it: the demo backend `vault` refuses whoever comes around the
+//! gateway.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use e2e::{
+    Backend, Database, Entity, Gateway, PostgresCluster, Process, Request, Stack, eventually, eventually_within, route,
+    service,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const JWKS: &str = "/.well-known/gateway/jwks.json";
+
+/// The demo backend, which asks a gateway for its keys.
+struct Vault {
+    address: SocketAddr,
+    _process: Process,
+    _data: TempDir,
+}
+
+impl Vault {
+    async fn start(gateway: &Gateway) -> Self {
+        let data = TempDir::with_prefix("gatehouse-vault-").unwrap();
+        let folder = data.path().display().to_string();
+        let arguments = ["backends", "run", "vault", "--listen", "vault=127.0.0.1:0", "--data-dir", &folder];
+        let arguments: Vec<String> = arguments.iter().map(|&word| word.to_owned()).collect();
+        let process = Process::stack("vault", &arguments, &[("GATEWAY_JWKS_URL", gateway.url(JWKS))]);
+        let address = process.wait_listening().await["vault"];
+        Self { address, _process: process, _data: data }
+    }
+
+    fn entities(&self) -> [Entity; 2] {
+        let vault = service("vault").url(format!("http://{}", self.address));
+        [vault, route("vault").pattern("/vault").to_service("vault").public()]
+    }
+}
+
+/// The keys that a gateway publishes, once it has one.
+async fn published(gateway: &Gateway) -> Vec<Value> {
+    eventually("a signing key", async || {
+        let keys = gateway.get(JWKS).await.expect_status(200).json()["keys"].as_array().cloned().unwrap_or_default();
+        if keys.is_empty() { Err("none yet") } else { Ok(keys) }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_backend_lets_in_who_comes_through_the_gateway_and_refuses_who_comes_around_it() {
+    let stack = Stack::start().await;
+    let gateway = stack.gateway(0);
+    published(gateway).await;
+    let vault = Vault::start(gateway).await;
+    stack.put(&vault.entities()).await;
+
+    let forged = Request::get("/vault").header("X-Gateway-Identity", "forged").header("X-Gateway-Subject", "root");
+    let answer = gateway.send(&forged).await.expect_status(200).json();
+    assert_eq!((&answer["caller"]["anonymous"], &answer["caller"]["subject"]), (&json!(true), &Value::Null));
+
+    for around in [Request::get("/vault"), forged] {
+        let answer = around.send(vault.address).await.unwrap().expect_status(401).json();
+        assert!(answer["message"].as_str().unwrap().contains("only what comes through the gateway"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_for_an_upgrade_is_told_of_like_any_other() {
+    let stack = Stack::start().await;
+    let gateway = stack.gateway(0);
+    published(gateway).await;
+    let vault = Vault::start(gateway).await;
+    stack.put(&vault.entities()).await;
+    for upgrade in ["x", "websocket", "h2c"] {
+        let request = Request::get("/vault").header("Connection", "Upgrade").header("Upgrade", upgrade);
+        gateway.send(&request).await.expect_status(200);
+    }
+}
+
+#[tokio::test]
+async fn a_token_for_one_backend_opens_no_other() {
+    let stack = Stack::start().await;
+    let gateway = stack.gateway(0);
+    published(gateway).await;
+    let (vault, curious) = (Vault::start(gateway).await, Backend::echo());
+    stack.put(&[service("curious").url(curious.url())]).await;
+    stack.put(&[route("curious").pattern("/curious").to_service("curious").public()]).await;
+    gateway.get("/curious").await.expect_status(200);
+    let token = curious.only_request().header("x-gateway-identity").unwrap().to_owned();
+    Request::get("/vault").header("X-Gateway-Identity", &token).send(vault.address).await.unwrap().expect_status(401);
+}
+
+#[tokio::test]
+async fn all_gateways_of_a_fleet_sign_with_the_same_keys() {
+    let stack = Stack::builder().gateways(3).start().await;
+    let keys = published(stack.gateway(0)).await;
+    assert_eq!(keys.len(), 1);
+    for gateway in stack.gateways() {
+        assert_eq!(published(gateway).await, keys);
+    }
+    let vault = Vault::start(stack.gateway(2)).await;
+    stack.put(&vault.entities()).await;
+    for gateway in stack.gateways() {
+        gateway.get("/vault").await.expect_status(200);
+    }
+    let answer = stack.gateway(0).get(JWKS).await;
+    assert_eq!(answer.header("cache-control"), Some("public, max-age=60"));
+    assert!(!answer.text().contains("\"d\""), "only the public halves: {answer}");
+}
+
+#[tokio::test]
+async fn a_gateway_started_without_its_database_signs_with_the_keys_on_its_disk() {
+    let cluster = Arc::new(PostgresCluster::start().await);
+    let mut stack = Stack::builder().database(Database::on(&cluster).await).start().await;
+    let gateway = stack.gateway(0);
+    let keys = published(gateway).await;
+    let vault = Vault::start(gateway).await;
+    stack.put(&vault.entities()).await;
+    for file in ["signing_keys.json", "snapshot.json"] {
+        let file = gateway.data().join(file);
+        eventually("the file to be there", async || std::fs::metadata(&file).map(drop)).await;
+    }
+    gateway.terminate().await;
+    cluster.stop_hard().await;
+    stack.gateway_mut(0).start_again().await;
+    let gateway = stack.gateway(0);
+    eventually_within(Duration::from_secs(10), "an answer of the vault", async || {
+        gateway.try_send(&Request::get("/vault")).await.map_err(|failure| failure.to_string())?.with_status(200)
+    })
+    .await;
+    assert_eq!(published(gateway).await, keys);
+}
+
+#[tokio::test]
+async fn a_gateway_with_another_master_key_says_so_and_leaves_the_fleets_keys_alone() {
+    let stack = Stack::start().await;
+    let keys = published(stack.gateway(0)).await;
+    let other = [("GATEWAY_MASTER_KEY".to_owned(), "another-master-key-0123456789abcdef01".to_owned())];
+    let mut stranger = Gateway::new(1, stack.database(), &other);
+    stranger.start_again().await;
+    stranger.wait_ready().await;
+    eventually("the status to name the signing keys", async || {
+        let status = stranger.ops("/status").await.json();
+        if status["degraded"].to_string().contains("signing_keys") { Ok(()) } else { Err(status) }
+    })
+    .await;
+    assert!(!published(&stranger).await.contains(&keys[0]), "a key that it can't open is not its own");
+    assert_eq!(published(stack.gateway(0)).await, keys);
+}
