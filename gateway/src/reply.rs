@@ -4,6 +4,7 @@ use bytes::Bytes;
 use gateway_config::clock::{Clock, SystemClock};
 use gateway_config::model::Respond;
 use gateway_config::snapshot::{Code, Refusal, Snapshot};
+use http::response::Parts as RespParts;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use pingora::Result;
 use pingora::http::ResponseHeader;
@@ -181,23 +182,36 @@ fn begin(status: StatusCode, content_type: &str, frame: Frame<'_>) -> Result<Box
 
 /// What every answer carries, a backend's too: the security headers that it does not set itself, and what the gateway adds.
 pub(crate) fn dress(answer: &mut ResponseHeader, frame: Frame<'_>) -> Result<()> {
+    let reason = answer.get_reason_phrase().filter(|reason| Some(*reason) != answer.status.canonical_reason());
+    let reason = reason.map(str::to_owned);
+    // Worked on as plain parts, as requests are: Pingora's own way keeps every name twice, once as it was spelt.
+    let mut parts = RespParts::from(std::mem::replace(answer, empty_head()));
+    let headers = &mut parts.headers;
     if let Some(defaults) = frame.snapshot.map(Snapshot::defaults) {
         let over_tls: &[_] = if frame.is_tls { &defaults.tls_headers } else { &[] };
+        // Two more are Pingora's.
+        headers.reserve(defaults.security_headers.len() + over_tls.len() + frame.extra.len() + 2);
         for (name, value) in defaults.security_headers.iter().chain(over_tls) {
-            if !answer.headers.contains_key(name) {
-                answer.insert_header(name.clone(), value.clone())?;
-            }
+            headers.entry(name).or_insert_with(|| value.clone());
         }
     }
     for (name, value) in frame.extra {
         // One list of what an answer varies by; all else is the gateway's to say.
         if *name == header::VARY {
-            answer.append_header(name.clone(), value.clone())?;
+            headers.append(name, value.clone());
         } else {
-            answer.insert_header(name.clone(), value.clone())?;
+            headers.insert(name, value.clone());
         }
     }
-    Ok(())
+    *answer = ResponseHeader::from(parts);
+    match reason {
+        Some(reason) => answer.set_reason_phrase(Some(&reason)),
+        None => Ok(()),
+    }
+}
+
+fn empty_head() -> ResponseHeader {
+    ResponseHeader::from(http::Response::new(()).into_parts().0)
 }
 
 async fn write(session: &mut Session, mut answer: Box<ResponseHeader>, body: Bytes) -> Result<()> {
