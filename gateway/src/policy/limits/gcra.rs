@@ -89,7 +89,7 @@ impl Bucket {
         let (old, new) = (self.rate.interval(), rate.interval());
         let lacking = self.full_at.saturating_sub(self.rate.ticks(now));
         // In two steps, for the product of all would not fit.
-        let carried = lacking / old * new + (lacking % old * new).div_ceil(old);
+        let carried = (lacking / old).saturating_mul(new).saturating_add((lacking % old * new).div_ceil(old));
         *self = Self { full_at: rate.ticks(now) + carried.min(rate.window()), held: self.held, rate };
     }
 
@@ -116,7 +116,8 @@ impl Bucket {
 
     /// Takes over what is known from elsewhere: full in so many microseconds from now.
     pub(super) fn set_full_in(&mut self, micros: u64, now: Nanos) {
-        self.full_at = self.rate.ticks(now) + u128::from(micros) * 1000 * u128::from(self.rate.requests);
+        let lacking = u128::from(micros) * 1000 * u128::from(self.rate.requests);
+        self.full_at = self.rate.ticks(now) + lacking.min(self.rate.window());
     }
 
     pub(super) fn level(&self, now: Nanos) -> Level {
