@@ -6,6 +6,7 @@ mod forwarding;
 mod hosts;
 mod identity;
 mod instances;
+mod keys;
 mod limits;
 mod operations;
 mod paths;
