@@ -127,7 +127,13 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
     let keeper = tokio::spawn(sync::keep_on_disk(disk, current.clone(), status.clone(), metrics.clone(), stop.clone()));
     let reporter = tokio::spawn(sync::report(store, current.clone(), status, clock, me, stop.clone()));
 
-    let gateway = Gateway { current, load: load.clone(), metrics, gate, keepalive_seconds: settings.keepalive_seconds };
+    let gateway = Gateway {
+        current,
+        load: load.clone(),
+        metrics,
+        gate: gate.clone(),
+        keepalive_seconds: settings.keepalive_seconds,
+    };
     let app = Counted::new(http_proxy(&Arc::new(pingora_conf(settings, threads)), gateway), load.clone());
     let mut fds = Fds::new();
     let traffic = sockets.traffic.add_to(&mut fds);
@@ -144,7 +150,8 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
     // Ends when the last request is over; see `drain`.
     let _ = serving.await;
     stop.cancel();
-    let _ = tokio::time::timeout(FAREWELL, futures::future::join(reporter, keeper)).await;
+    let farewell = futures::future::join3(reporter, keeper, gate.identity.keys.finished());
+    let _ = tokio::time::timeout(FAREWELL, farewell).await;
     let _ = ops_listener.0.send(true);
     tracing::info!("stopped");
     Ok(())

@@ -45,6 +45,19 @@ impl Vault {
     }
 }
 
+/// An application that may do everything, and a key of it: the key's id and the key.
+async fn shop_key(stack: &Stack) -> (Value, String) {
+    let everything = json!({
+        "name": "shop", "allowedServices": ["*"], "allowedVersions": ["*"],
+        "whitelist": [{"endpointPath": "/{*rest}", "allowedMethods": ["*"], "allowedVersions": ["*"]}]
+    });
+    let shop = "/admin/access/applications/shop";
+    stack.admin().put(shop, &everything).await.expect_status(201);
+    let made = stack.admin().post(&format!("{shop}/keys?wait=10s"), &json!({"name": "till"})).await.expect_status(201);
+    let made = made.json();
+    (made["id"].clone(), made["key"].as_str().unwrap().to_owned())
+}
+
 /// The keys that a gateway publishes, once it has one.
 async fn published(gateway: &Gateway) -> Vec<Value> {
     eventually("a signing key", async || {
@@ -127,6 +140,34 @@ async fn a_backend_is_told_what_the_callers_token_says() {
     assert_eq!(seen.header("x-gateway-subject"), Some("%C3%84nne%2C 100%25"));
     assert_eq!(seen.header("x-gateway-roles"), Some("editor,a%2Cb"), "two roles, not three");
     assert_eq!(seen.header("x-gateway-application"), None);
+}
+
+#[tokio::test]
+async fn a_backend_is_told_whose_key_was_presented_and_never_the_key() {
+    let (stack, echo) = (Stack::start().await, Backend::echo());
+    let gateway = stack.gateway(0);
+    published(gateway).await;
+    let vault = Vault::start(gateway).await;
+    let [service_vault, route_vault] = vault.entities();
+    let access = json!({"anyOf": ["api_key"]});
+    let echoing = route("echo").pattern("/echo").to_service("echo").set("access", access.clone());
+    stack.put(&[service_vault, route_vault.set("access", access), service("echo").url(echo.url()), echoing]).await;
+    let (id, key) = shop_key(&stack).await;
+
+    let request = Request::get("/vault").header("X-API-Key", &key);
+    let expected = json!({
+        "subject": null, "issuer": null, "application": "shop", "roles": [], "scopes": [], "key": id, "anonymous": false
+    });
+    assert_eq!(gateway.send(&request).await.expect_status(200).json()["caller"], expected);
+    request.send(vault.address).await.unwrap().expect_status(401);
+
+    let request = Request::get("/echo").header("X-API-Key", &key).header("X-Gateway-Roles", "admin");
+    gateway.send(&request).await.expect_status(200);
+    let seen = echo.only_request();
+    assert_eq!(seen.header("x-gateway-application"), Some("shop"));
+    for absent in ["x-api-key", "x-gateway-roles", "x-gateway-subject"] {
+        assert_eq!(seen.header(absent), None, "{absent}");
+    }
 }
 
 #[tokio::test]

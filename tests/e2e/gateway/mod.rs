@@ -1,5 +1,6 @@
 //! The data plane, through its traffic port.
 
+mod access;
 mod edge;
 mod faults;
 mod forwarding;
@@ -8,6 +9,7 @@ mod identity;
 mod instances;
 mod keys;
 mod limits;
+mod openid;
 mod operations;
 mod paths;
 mod replies;

@@ -62,7 +62,7 @@ impl Keys {
         clock: Arc<dyn Clock>,
         stop: CancellationToken,
     ) -> Arc<Self> {
-        Self::with(master, &KeySettings::default(), &settings.common.data_dir, store, clock, stop)
+        Self::with(master, &settings.keys, &settings.common.data_dir, store, clock, stop)
     }
 
     fn with(
