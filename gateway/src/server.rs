@@ -137,7 +137,7 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
     let idle = Some(settings.keepalive_seconds).filter(|seconds| *seconds > 0).map(Duration::from_secs);
     let watch = Arc::new(Watch::new(Patience { idle, head: Some(HEAD_PATIENCE) }));
     tokio::spawn(watch.clone().run(stop.clone()));
-    let gateway = Gateway { current, load: load.clone(), metrics, gate };
+    let gateway = Gateway { current, load: load.clone(), metrics, gate: gate.clone() };
     let app = Counted::new(http_proxy(&Arc::new(pingora_conf(settings, threads)), gateway), load.clone(), watch);
     let mut fds = Fds::new();
     let traffic = sockets.traffic.add_to(&mut fds);
@@ -154,7 +154,8 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
     // Ends when the last request is over; see `drain`.
     let _ = serving.await;
     stop.cancel();
-    let _ = tokio::time::timeout(FAREWELL, futures::future::join(reporter, keeper)).await;
+    let farewell = futures::future::join3(reporter, keeper, gate.identity.keys.finished());
+    let _ = tokio::time::timeout(FAREWELL, farewell).await;
     let _ = ops_listener.0.send(true);
     tracing::info!("stopped");
     Ok(())

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use clap::{Args, Parser, Subcommand};
 use gateway_config::settings::CommonSettings;
 
+use crate::identity::key::KeySettings;
+
 #[derive(Parser, Debug)]
 #[command(name = "gateway", version, about = "Gatehouse's data plane: an API gateway whose configuration is data")]
 pub(crate) struct Cli {
@@ -68,6 +70,8 @@ pub(crate) struct ServeSettings {
     /// How long a key signs what backends are told of callers before the next one takes over
     #[arg(long, env = "GATEWAY_SIGNING_KEY_DAYS", default_value_t = 30)]
     pub(crate) signing_key_days: u32,
+    #[command(flatten)]
+    pub(crate) keys: KeySettings,
 }
 
 #[derive(Args, Clone, Debug)]

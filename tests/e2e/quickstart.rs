@@ -76,6 +76,13 @@ async fn every_line_that_the_quickstart_prints_shows_what_it_says() {
     assert!(why.contains("\"outcome\":\"forward\"") && why.contains("\"trail\""), "{why}");
     let denied = demo.try_line("deny by default", 0).await;
     assert!(denied.contains(" 401 ") && denied.contains("credentials_missing"), "{denied}");
+    let known = demo.try_line("with the demo's API key", 0).await;
+    assert!(known.contains(" 200 ") && known.contains("\"application\":\"demo\""), "{known}");
+    assert!(known.to_lowercase().contains("x-ratelimit-remaining: 29"), "{known}");
+    let around = demo.try_line("around the gateway", 0).await;
+    assert!(!around.contains("\"application\":\"demo\""), "{around}");
+    let me = demo.try_line("what may this key do", 0).await;
+    assert!(me.contains("\"application\":\"demo\"") && me.contains("\"remaining\""), "{me}");
     // In order, or its children would outlive it.
     demo.process.signal(Signal::TERM);
     assert_eq!(demo.process.wait_exit().await, Exit::Code(0));

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-/// A service or a route: where it is written, and what it says.
+/// A service, a route or whatever else: where it is written, and what it says.
 #[derive(Clone, Debug)]
 pub struct Entity {
     collection: &'static str,
@@ -18,6 +18,16 @@ pub fn service(name: &str) -> Entity {
 /// A route for every host and method, with nothing but its name.
 pub fn route(name: &str) -> Entity {
     Entity::new("/admin/routing/routes", name).set("name", name)
+}
+
+/// An application with nothing but its name: it may do nothing.
+pub fn application(name: &str) -> Entity {
+    Entity::new("/admin/access/applications", name).set("name", name)
+}
+
+/// A JWT issuer with nothing but its name.
+pub fn issuer(name: &str) -> Entity {
+    Entity::new("/admin/access/issuers", name).set("name", name)
 }
 
 impl Entity {
@@ -83,6 +93,23 @@ impl Entity {
     pub fn instances(self, version: &str, urls: &[String]) -> Self {
         let instances: Vec<_> = urls.iter().map(|url| json!({"url": url})).collect();
         self.push("versions", json!({"version": version, "instances": instances, "weight": 100}))
+    }
+
+    // === applications ===
+
+    /// May use these services, in any version.
+    pub fn allowed(self, services: &[&str]) -> Self {
+        self.set("allowedServices", json!(services)).set("allowedVersions", json!(["*"]))
+    }
+
+    /// May call this path with these methods, in any version.
+    pub fn endpoint(self, path: &str, methods: &[&str]) -> Self {
+        self.entry(json!({"endpointPath": path, "allowedMethods": methods, "allowedVersions": ["*"]}))
+    }
+
+    /// Any whitelist entry.
+    pub fn entry(self, entry: Value) -> Self {
+        self.push("whitelist", entry)
     }
 
     // === routes ===

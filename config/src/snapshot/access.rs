@@ -81,7 +81,12 @@ pub(super) fn admit<'a>(asked: &Asked<'a, '_>, caller: &Caller, trail: &mut Trai
             if access.invalid_credentials != InvalidCredentials::Ignore {
                 return Err(Refusal::new(*code));
             }
-            let admitted = admit_anonymous(asked, trail).map_err(|_| Refusal::new(*code))?;
+            let admitted = admit_anonymous(asked, trail).and_then(|admitted| {
+                check_roles(asked, caller, trail)?;
+                Ok(admitted)
+            });
+            // What was wrong with them tells their sender more than that there are none.
+            let admitted = admitted.map_err(|_| Refusal::new(*code))?;
             trail.push(Step::Access(Access::Ignored(*code)));
             admitted
         }
@@ -225,7 +230,7 @@ fn count(asked: &Asked<'_, '_>, caller: Option<&Verified>, admission: &mut Admis
     }
 }
 
-/// What counts this caller wherever it goes: the fleet's limits, its application's, and those of its entries.
+/// What counts this caller wherever it goes: the fleet's limits and its application's.
 #[must_use]
 pub fn counters_of(snapshot: &Snapshot, caller: &Verified, address: IpAddr) -> Counters {
     let fleet = snapshot.defaults.limits.iter().filter(|limit| !limit.is_early());

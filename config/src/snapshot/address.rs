@@ -26,6 +26,12 @@ impl AddressRules {
         let holds = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&address));
         !holds(&self.deny) && (self.allow.is_empty() || holds(&self.allow))
     }
+
+    /// `+` for what is allowed, `-` for what is denied; empty for everybody.
+    pub(super) fn in_words(&self) -> String {
+        let allow = self.allow.iter().map(|net| format!(" +{net}"));
+        allow.chain(self.deny.iter().map(|net| format!(" -{net}"))).collect()
+    }
 }
 
 #[cfg(test)]

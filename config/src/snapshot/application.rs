@@ -1,5 +1,6 @@
 //! An application compiled: what it may reach, by which paths, and what counts its requests.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::{HeaderValue, Method};
@@ -71,7 +72,8 @@ impl Rule {
     }
 
     /// `None` when its path is no pattern; why is among the problems then.
-    fn compile(application: &Arc<str>, entry: &WhitelistEntry, problems: &mut Problems) -> Option<Self> {
+    /// `before` is how many entries of the same path stand before it.
+    fn compile(application: &Arc<str>, entry: &WhitelistEntry, before: usize, problems: &mut Problems) -> Option<Self> {
         let pattern = Pattern::parse(&entry.endpoint_path).map_err(|why| problems.add("endpointPath", why)).ok();
         let methods = if entry.allowed_methods.iter().any(|method| method == "*") {
             Some(Methods::Any)
@@ -81,7 +83,7 @@ impl Rule {
             Some(Methods::parse(&entry.allowed_methods, "allowedMethods", problems))
         };
         let owner = format!("applications/{application}/whitelist/{}", entry.endpoint_path);
-        let limit = (entry.rate_limit > 0).then(|| CompiledLimit::a_minute(&owner, entry.rate_limit));
+        let limit = (entry.rate_limit > 0).then(|| CompiledLimit::a_minute(&owner, before, entry.rate_limit));
         let versions = Grant::new(&entry.allowed_versions);
         Some(Self { id: entry.id, application: application.clone(), pattern: pattern?, methods, versions, limit })
     }
@@ -93,8 +95,11 @@ impl CompiledApplication {
         problems.within("limits", |problems| checks::limits(&source.limits, problems));
         let name: Arc<str> = source.name.as_str().into();
         let (mut whitelist, mut public) = (Node::default(), Vec::new());
+        let mut paths = HashMap::<&str, usize>::new();
         for (at, entry) in source.whitelist.iter().enumerate() {
-            let compiled = problems.within(&format!("whitelist/{at}"), |it| Rule::compile(&name, entry, it));
+            let count = paths.entry(&entry.endpoint_path).or_default();
+            let before = std::mem::replace(count, *count + 1);
+            let compiled = problems.within(&format!("whitelist/{at}"), |it| Rule::compile(&name, entry, before, it));
             let Some(rule) = compiled.map(Arc::new) else { continue };
             whitelist.edit(rule.pattern.segments(), |rules| rules.push(rule.clone()));
             if entry.is_public {

@@ -125,7 +125,11 @@ impl Snapshot {
             Edit::Put(Item::Application(it)) => {
                 problems.at(Kind::Application, &it.name, |problems| self.check_clients(it, problems));
             }
-            Edit::Put(Item::Issuer(_)) | Edit::Delete { kind: Kind::Issuer, .. } => self.check_all_clients(problems),
+            Edit::Put(Item::Issuer(it)) => {
+                problems.at(Kind::Issuer, &it.name, |problems| self.check_issuer(it, problems));
+                self.check_all_clients(problems);
+            }
+            Edit::Delete { kind: Kind::Issuer, .. } => self.check_all_clients(problems),
             Edit::Put(_) | Edit::Delete { .. } => {}
         }
     }

@@ -95,6 +95,9 @@ fn issuer(issuer: &JwtIssuer, problems: &mut Problems) {
     if issuer.issuer.is_empty() {
         problems.add("issuer", "is empty: it must be the exact iss of the tokens");
     }
+    if issuer.issuer.chars().any(char::is_control) {
+        problems.add("issuer", "holds a control character");
+    }
     let sources = [issuer.secret.is_some(), issuer.public_key_pem.is_some(), issuer.jwks_url.is_some()];
     let keys = sources.into_iter().filter(|given| *given).count();
     if keys > 1 || (keys == 0 && issuer.introspection_url.is_none()) {

@@ -40,19 +40,20 @@ impl CompiledCors {
             if names.is_empty() {
                 return None;
             }
-            let sound = |name: &String| name == "*" || HeaderName::try_from(name).is_ok();
-            if !names.iter().all(sound) {
+            let is_any = |name: &String| name == "*";
+            if !names.iter().all(|name| is_any(name) || HeaderName::try_from(name).is_ok()) {
                 problems.add(field, "holds something that is not a name");
             }
-            HeaderValue::try_from(names.join(", ")).ok()
+            // A literal * means nothing to browsers that send credentials: then what was asked for is named back.
+            let means_nothing = cors.allow_credentials && names.iter().any(is_any);
+            HeaderValue::try_from(names.join(", ")).ok().filter(|_| !means_nothing)
         };
         Self {
             any_origin,
             origins: cors.allow_origins.iter().map(|origin| origin.as_str().into()).collect(),
             credentials: cors.allow_credentials,
             methods: list("allowMethods", &cors.allow_methods),
-            // A literal * means nothing to browsers that send credentials; then the headers are named back.
-            headers: list("allowHeaders", &cors.allow_headers).filter(|it| it != "*" || !cors.allow_credentials),
+            headers: list("allowHeaders", &cors.allow_headers),
             expose: list("exposeHeaders", &cors.expose_headers),
             max_age: HeaderValue::from(cors.max_age_seconds),
         }

@@ -330,7 +330,7 @@ fn caller_hash(matched: &Match<'_>, caller: &Caller) -> u64 {
             return sticky_hash(&["application", &application.name]);
         }
     }
-    match matched.facts.address {
+    match matched.facts.address.to_canonical() {
         std::net::IpAddr::V4(address) => u64::from(address.to_bits()),
         std::net::IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
     }

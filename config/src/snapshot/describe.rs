@@ -3,14 +3,18 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use super::address::AddressRules;
+use super::application::{CompiledApplication, Grant, PublicRules, Rule};
+use super::limit::CompiledLimit;
 use super::route::{CompiledRoute, Methods};
 use super::routing::{Hosts, Node};
 use super::service::Cluster;
 use super::{Snapshot, Table};
-use crate::model::Target;
+use crate::model::{LimitBy, OnStoreError, Target};
 
 impl Snapshot {
-    /// The routing table and the services as text, in an order of its own that does not depend on how they came to be.
+    /// The routing table, the services and who may call as text, in an order of its own that does not depend on how they came
+    /// to be.
     #[must_use]
     pub fn describe(&self) -> String {
         let mut out = String::new();
@@ -37,7 +41,115 @@ impl Snapshot {
                 ),
             );
         }
+        self.describe_access(&mut out);
         out
+    }
+
+    fn describe_access(&self, out: &mut String) {
+        describe_limits("defaults limit", &self.defaults.limits, out);
+        describe_addresses("defaults", &self.defaults.address, out);
+        for (name, route) in sorted(&self.routes) {
+            describe_limits(&format!("route {name} limit"), &route.limits, out);
+            describe_addresses(&format!("route {name}"), &route.address, out);
+        }
+        for (_, application) in sorted(&self.applications) {
+            application.describe(out);
+        }
+        describe_rules(&self.public_rules, "", out, &|path, rule| {
+            format!("public {path} [{}] of {}", rule.methods_in_words(), rule.application)
+        });
+        for (prefix, _) in sorted(&self.keys) {
+            let found =
+                self.key(prefix).map_or("?".to_owned(), |it| format!("\"{}\" of {}", it.key.name, it.application.name));
+            line(out, &format!("key {prefix} is {found}"));
+        }
+        for (name, issuer) in sorted(&self.issuers) {
+            line(out, &format!("issuer {name} is {}", issuer.issuer));
+        }
+        for (iss, issuer) in sorted(&self.issuer_names) {
+            line(out, &format!("iss {iss} is of {}", issuer.name));
+        }
+        for (client, application) in sorted(&self.clients) {
+            line(out, &format!("client {} is {}", client.replace('\0', " "), application.name));
+        }
+    }
+}
+
+impl CompiledApplication {
+    fn describe(&self, out: &mut String) {
+        let state = if self.source.is_active { "" } else { " (inactive)" };
+        let (services, versions) = (self.services.in_words(), self.versions.in_words());
+        line(out, &format!("application {}{state} services {services} versions {versions}", self.name));
+        describe_limits("  limit", &self.limits, out);
+        describe_addresses(" ", &self.address, out);
+        describe_rules(&self.whitelist, "", out, &|path, rule| {
+            let limit = rule.limit.as_ref().map(|limit| format!(" limit {}", limit.in_words())).unwrap_or_default();
+            format!("  entry {path} [{}] versions {}{limit}", rule.methods_in_words(), rule.versions.in_words())
+        });
+    }
+}
+
+impl Rule {
+    fn methods_in_words(&self) -> String {
+        self.methods.as_ref().map_or_else(|| "no method".to_owned(), Methods::in_words)
+    }
+}
+
+impl Grant {
+    fn in_words(&self) -> String {
+        match self {
+            Self::All => "*".to_owned(),
+            Self::Only(names) if names.is_empty() => "none".to_owned(),
+            Self::Only(names) => names.join("|"),
+        }
+    }
+}
+
+impl CompiledLimit {
+    fn in_words(&self) -> String {
+        let by = match self.by {
+            LimitBy::Global => "global",
+            LimitBy::Application => "application",
+            LimitBy::Key => "key",
+            LimitBy::Subject => "subject",
+            LimitBy::Ip => "ip",
+        };
+        let shared = match (self.shared, self.on_store_error) {
+            (false, _) => "",
+            (true, OnStoreError::Local) => " shared",
+            (true, OnStoreError::Allow) => " shared or allow",
+            (true, OnStoreError::Deny) => " shared or deny",
+        };
+        let Self { name, requests, per_seconds, burst, .. } = self;
+        format!("{name}: {requests} in {per_seconds} s, burst {burst}, by {by}{shared}")
+    }
+}
+
+fn describe_limits(label: &str, limits: &[Arc<CompiledLimit>], out: &mut String) {
+    for limit in limits {
+        line(out, &format!("{label} {}", limit.in_words()));
+    }
+}
+
+fn describe_addresses(label: &str, rules: &AddressRules, out: &mut String) {
+    let words = rules.in_words();
+    if !words.is_empty() {
+        line(out, &format!("{label} addresses{words}"));
+    }
+}
+
+fn describe_rules(node: &PublicRules, path: &str, out: &mut String, words: &dyn Fn(&str, &Rule) -> String) {
+    for rule in &node.ends {
+        line(out, &words(path, rule));
+    }
+    for (literal, node) in sorted(&node.literals) {
+        describe_rules(node, &format!("{path}/{literal}"), out, words);
+    }
+    if let Some(named) = &node.named {
+        describe_rules(named, &format!("{path}/{{}}"), out, words);
+    }
+    for rule in &node.rest {
+        line(out, &words(&format!("{path}/{{*}}"), rule));
     }
 }
 
@@ -71,12 +183,18 @@ impl Node {
     }
 }
 
+impl Methods {
+    fn in_words(&self) -> String {
+        match self {
+            Self::Any => "any method".to_owned(),
+            Self::Only { .. } => self.iter().map(http::Method::as_str).collect::<Vec<_>>().join("|"),
+        }
+    }
+}
+
 impl CompiledRoute {
     fn describe(&self) -> String {
-        let methods = match &self.methods {
-            Methods::Any => "any method".to_owned(),
-            only @ Methods::Only { .. } => only.iter().map(http::Method::as_str).collect::<Vec<_>>().join("|"),
-        };
+        let methods = self.methods.in_words();
         let conditions = match self.conditions.len() {
             0 => String::new(),
             count => format!(" if {count} hold"),

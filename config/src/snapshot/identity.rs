@@ -117,10 +117,28 @@ impl Snapshot {
         self.issuers.insert(&issuer.name, issuer.clone());
     }
 
+    /// Clients are bound by an issuer's name or by its iss, so none of these may stand for two issuers.
+    pub(super) fn check_issuer(&self, issuer: &JwtIssuer, problems: &mut Problems) {
+        if let Some(other) = self.issuer_of(&issuer.name).filter(|other| other.name != issuer.name) {
+            problems.add("name", format!("is the iss of issuer \"{}\": clients could be bound to either", other.name));
+        }
+        if let Some(other) = self.issuer(&issuer.issuer).filter(|other| other.name != issuer.name) {
+            problems
+                .add("issuer", format!("is the name of issuer \"{}\": clients could be bound to either", other.name));
+        }
+    }
+
     pub(super) fn check_clients(&self, application: &Application, problems: &mut Problems) {
         for (at, client) in application.jwt_clients.iter().enumerate() {
-            if self.issuer(&client.issuer).is_none() && self.issuer_of(&client.issuer).is_none() {
+            let Some(issuer) = self.issuer(&client.issuer).or_else(|| self.issuer_of(&client.issuer)) else {
                 problems.add(&format!("jwtClients/{at}/issuer"), format!("there is no issuer \"{}\"", client.issuer));
+                continue;
+            };
+            let bound = [&issuer.name, &issuer.issuer].map(|by| self.clients.get(&client_key(by, &client.client_id)));
+            let mut others = bound.into_iter().flatten().filter(|bound| *bound.name != *application.name);
+            if let Some(other) = others.next() {
+                let message = format!("this client is bound to application \"{}\" already", other.name);
+                problems.add(&format!("jwtClients/{at}"), message);
             }
         }
     }

@@ -65,8 +65,8 @@ impl CompiledLimit {
         }
     }
 
-    /// So many a minute, of a whitelist entry.
-    pub(super) fn a_minute(owner: &str, requests: u32) -> Arc<Self> {
+    /// So many a minute, of a whitelist entry: the one at `at` among those of one path.
+    pub(super) fn a_minute(owner: &str, at: usize, requests: u32) -> Arc<Self> {
         let limit = Limit {
             requests,
             per_seconds: 60,
@@ -75,7 +75,7 @@ impl CompiledLimit {
             shared: false,
             on_store_error: OnStoreError::Local,
         };
-        Arc::new(Self::new(owner, 0, &limit))
+        Arc::new(Self::new(owner, at, &limit))
     }
 
     /// Counted before anybody's credentials are looked at.

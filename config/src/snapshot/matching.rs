@@ -12,7 +12,6 @@ use super::facts::RequestFacts;
 use super::limit::{Counters, early};
 use super::pattern::Captures;
 use super::route::{CompiledRoute, RESERVED};
-use super::routing::HostMatch;
 use super::trail::{Mismatch, Step, Trail};
 use super::tree::Walk;
 use crate::model::{Access, Target};
@@ -22,7 +21,8 @@ use crate::model::{Access, Target};
 pub struct Match<'a> {
     pub facts: RequestFacts<'a>,
     pub found: Result<Found<'a>, Refusal>,
-    /// Of the address and global group: counted before credentials are looked at, also where nothing was found.
+    /// Of the address and global group: counted before credentials are looked at, also where nothing was found, but not for
+    /// addresses that are denied.
     pub counters: Counters,
     pub trail: Trail,
 }
@@ -49,49 +49,65 @@ impl Match<'_> {
     }
 }
 
-/// Sizes and addresses first, then host (exact, then wildcard, then any), then path (literal over named over catch-all), then
+/// Addresses and sizes first, then host (exact, then wildcard, then any), then path (literal over named over catch-all), then
 /// method, headers, query and priority. A candidate that fails is passed over for the next.
 #[must_use]
 pub fn match_request<'a>(snapshot: &'a Snapshot, facts: &RequestFacts<'a>) -> Match<'a> {
-    let mut counters = Counters::new();
-    early(snapshot.defaults.limits.iter(), facts.address, &mut counters);
-    if let Some(code) = unacceptable(snapshot, facts).or_else(|| reserved(facts.path)) {
-        return Match { facts: *facts, found: Err(Refusal::new(code)), counters, trail: Trail::new() };
+    let (mut counters, mut trail) = (Counters::new(), Trail::new());
+    let found = find(snapshot, facts, &mut counters, &mut trail);
+    if found.as_ref().is_err_and(|refusal| refusal.code == Code::IpDenied) {
+        // Address rules stand before limits: who may not call at all must not use up what all others are counted by.
+        counters.clear();
     }
-    let preflight = preflight_method(facts);
-    let (mut allow, mut trail) = (SmallVec::<[&CompiledRoute; 4]>::new(), Trail::new());
-    let mut walk = Walk::new(facts.path, |routes: &'a [Arc<CompiledRoute>]| {
-        pick(facts, preflight.as_ref(), routes, &mut allow, &mut trail)
-    });
-    let hit = snapshot.hosts.roots(facts.host).find_map(|(host, root)| Some((host, walk.walk(root, Some(1))?)));
-    let captures = walk.captures;
-    let found = match hit {
-        None => Err(not_found(&allow)),
-        Some((host, route)) => {
-            trail.extend([Step::Host(host), Step::Matched(route.id)]);
-            early(route.limits.iter(), facts.address, &mut counters);
-            if route.address.permit(facts.address) {
-                let preflight = preflight.is_some() && snapshot.cors_of(route).is_some();
-                Ok(Found { route, captures, preflight })
-            } else {
-                Err(Refusal::new(Code::IpDenied))
-            }
-        }
-    };
     Match { facts: *facts, found, counters, trail }
 }
 
-/// What is refused whatever it asks for.
-fn unacceptable(snapshot: &Snapshot, facts: &RequestFacts<'_>) -> Option<Code> {
-    let defaults = &snapshot.defaults;
-    if facts.target_bytes > defaults.source.max_uri_bytes as usize {
+fn find<'a>(
+    snapshot: &'a Snapshot,
+    facts: &RequestFacts<'a>,
+    counters: &mut Counters,
+    trail: &mut Trail,
+) -> Result<Found<'a>, Refusal> {
+    if !snapshot.defaults.address.permit(facts.address) {
+        return Err(Refusal::new(Code::IpDenied));
+    }
+    early(snapshot.defaults.limits.iter(), facts.address, counters);
+    if let Some(code) = oversized(snapshot, facts).or_else(|| reserved(facts.path)) {
+        return Err(Refusal::new(code));
+    }
+    let preflight = preflight_method(facts);
+    let (route, captures) = find_route(snapshot, facts, preflight.as_ref(), trail)?;
+    early(route.limits.iter(), facts.address, counters);
+    if !route.address.permit(facts.address) {
+        return Err(Refusal::new(Code::IpDenied));
+    }
+    Ok(Found { route, captures, preflight: preflight.is_some() && snapshot.cors_of(route).is_some() })
+}
+
+fn find_route<'a>(
+    snapshot: &'a Snapshot,
+    facts: &RequestFacts<'a>,
+    preflight: Option<&Method>,
+    trail: &mut Trail,
+) -> Result<(&'a Arc<CompiledRoute>, Captures), Refusal> {
+    let mut allow = SmallVec::<[&CompiledRoute; 4]>::new();
+    let mut walk =
+        Walk::new(facts.path, |routes: &'a [Arc<CompiledRoute>]| pick(facts, preflight, routes, &mut allow, trail));
+    let hit = snapshot.hosts.roots(facts.host).find_map(|(host, root)| Some((host, walk.walk(root, Some(1))?)));
+    let captures = walk.captures;
+    let Some((host, route)) = hit else { return Err(not_found(&allow)) };
+    trail.extend([Step::Host(host), Step::Matched(route.id)]);
+    Ok((route, captures))
+}
+
+/// What is too large, whatever it asks for.
+fn oversized(snapshot: &Snapshot, facts: &RequestFacts<'_>) -> Option<Code> {
+    let defaults = &snapshot.defaults.source;
+    if facts.target_bytes > defaults.max_uri_bytes as usize {
         return Some(Code::UriTooLong);
     }
     let lines = facts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
-    if lines.sum::<usize>() > defaults.source.max_header_bytes as usize {
-        return Some(Code::HeadersTooLarge);
-    }
-    (!defaults.address.permit(facts.address)).then_some(Code::IpDenied)
+    (lines.sum::<usize>() > defaults.max_header_bytes as usize).then_some(Code::HeadersTooLarge)
 }
 
 /// What the gateway keeps for itself on every host is never a backend's, not even behind a catch-all.
@@ -143,16 +159,8 @@ fn pick<'a>(
     None
 }
 
-/// The host under which a path would be looked up, for warnings.
+/// The route of a request from nowhere in particular, for warnings.
 #[must_use]
-pub(super) fn would_match<'a>(
-    snapshot: &'a Snapshot,
-    facts: &RequestFacts<'a>,
-) -> Option<(HostMatch, &'a CompiledRoute)> {
-    let found = match_request(snapshot, facts);
-    let host = found.trail.iter().find_map(|step| match step {
-        Step::Host(host) => Some(*host),
-        _ => None,
-    });
-    Some((host?, found.found.ok()?.route))
+pub(super) fn would_match<'a>(snapshot: &'a Snapshot, facts: &RequestFacts<'a>) -> Option<&'a Arc<CompiledRoute>> {
+    find_route(snapshot, facts, None, &mut Trail::new()).ok().map(|(route, _)| route)
 }

@@ -109,7 +109,7 @@ fn instead_of<'s>(snapshot: &'s Snapshot, route: &CompiledRoute) -> Option<&'s s
         now: Timestamp::default(),
         entropy: 0,
     };
-    let (_, other) = would_match(snapshot, &facts)?;
+    let other = would_match(snapshot, &facts)?;
     // The name is looked up again because the match borrows the facts.
     snapshot.route(&other.source.name).map(|other| other.source.name.as_str())
 }

@@ -7,12 +7,15 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use gateway_config::document;
 use gateway_config::model::Kind;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 /// The backends that the demo needs, with the ports that its document names.
-pub(super) const BACKENDS: [(&str, u16); 5] =
-    [("auth", 7200), ("auth-v2", 7210), ("monolith", 7000), ("pipeline", 7202), ("standby", 7290)];
+pub(super) const BACKENDS: [(&str, u16); 6] =
+    [("auth", 7200), ("auth-v2", 7210), ("monolith", 7000), ("pipeline", 7202), ("standby", 7290), ("vault", 7206)];
+
+/// The application that the printed lines call as.
+const APPLICATION: &str = "demo";
 
 const DOCUMENT: &str = include_str!("../../../config/examples/demo.yaml");
 
@@ -34,9 +37,9 @@ pub(super) async fn wait_ready(url: &str) -> anyhow::Result<()> {
 /// Writes the demo configuration through the admin API, unless there is one already. Answers whether it did.
 pub(super) async fn seed(admin: SocketAddr, token: &str, backends: &[(String, SocketAddr)]) -> anyhow::Result<bool> {
     let client = reqwest::Client::new();
-    let base = format!("http://{admin}/admin/routing");
+    let base = format!("http://{admin}/admin");
     let known: Value = client
-        .get(format!("{base}/services?limit=1"))
+        .get(format!("{base}/routing/services?limit=1"))
         .bearer_auth(token)
         .send()
         .await?
@@ -54,8 +57,9 @@ pub(super) async fn seed(admin: SocketAddr, token: &str, backends: &[(String, So
     }
     for proposal in document::proposals(&document::parse(&text)?)? {
         let collection = match proposal.kind {
-            Kind::Service => "services",
-            Kind::Route => "routes",
+            Kind::Service => "routing/services",
+            Kind::Route => "routing/routes",
+            Kind::Application => "access/applications",
             other => bail!("the demo has no {other}"),
         };
         let url = format!("{base}/{collection}/{}", proposal.name);
@@ -67,15 +71,32 @@ pub(super) async fn seed(admin: SocketAddr, token: &str, backends: &[(String, So
     Ok(true)
 }
 
+/// The demo's API key: the one of an earlier start, or a new one. It is kept where only this user can read it, for it is shown
+/// once only by the admin API.
+pub(super) async fn key(admin: SocketAddr, token: &str, file: &Path) -> anyhow::Result<String> {
+    if let Ok(kept) = std::fs::read_to_string(file) {
+        return Ok(kept.trim().to_owned());
+    }
+    let url = format!("http://{admin}/admin/access/applications/{APPLICATION}/keys?wait=5s");
+    let answer =
+        reqwest::Client::new().post(&url).bearer_auth(token).json(&json!({"name": "quickstart"})).send().await?;
+    let answer: Value = answer.error_for_status()?.json().await?;
+    let key = answer.get("key").and_then(Value::as_str).context("the admin API made no key")?;
+    super::keep_secret(file, key)?;
+    Ok(key.to_owned())
+}
+
 pub(super) struct Places {
     pub(super) traffic: SocketAddr,
     pub(super) admin: SocketAddr,
     pub(super) ops: SocketAddr,
+    pub(super) vault: SocketAddr,
     pub(super) token_file: PathBuf,
+    pub(super) key: String,
 }
 
 pub(super) fn welcome(places: &Places, seeded: bool, logs: &Path) -> String {
-    let Places { traffic, admin, ops, token_file } = places;
+    let Places { traffic, admin, ops, vault, token_file, key } = places;
     let token = token_file.display();
     let state =
         if seeded { "the demo configuration was written" } else { "the configuration of an earlier start serves" };
@@ -85,6 +106,7 @@ Gatehouse is up; {state}.
 
   traffic     http://{traffic}
   admin API   http://{admin}/admin      bearer token in {token}
+  API key     {key}      of application demo
   health      http://{ops}/readyz   /status   /metrics
   logs        {}
 
@@ -112,8 +134,17 @@ curl -s http://{traffic}/api/v1/auth/info
 # why does a request go where it goes?
 curl -s -X POST http://{admin}/admin/explain -H "Authorization: Bearer $(cat {token})" -H 'Content-Type: application/json' -d '{{"method": "GET", "path": "/api/v1/auth/info"}}'
 
-# deny by default: this route lists no public access
-curl -si http://{traffic}/private
+# deny by default: this route is not public
+curl -si http://{traffic}/vault
+
+# with the demo's API key: the backend shows what the gateway told it, signed
+curl -si http://{traffic}/vault -H "X-API-Key: {key}"
+
+# around the gateway: the backend refuses what is not signed
+curl -s http://{vault}/vault -H 'X-Gateway-Application: demo'
+
+# what may this key do, and what is left of its limits?
+curl -s http://{traffic}/.well-known/gateway/me -H "X-API-Key: {key}"
 
 Stop with ctrl-C. To begin afresh: make clean-data
 "#,

@@ -6,7 +6,7 @@ mod demo;
 
 use std::fs;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -44,7 +44,6 @@ async fn start(settings: &QuickstartSettings, children: &mut Children) -> anyhow
     let token = admin_token(&data_dir.join("admin-token"))?;
     println!("Gatehouse quickstart: starting the demo backends, the admin API and the gateway …");
 
-    let backends = children.start(backends(settings, &data_dir)).await?;
     let admin_spec = Spec::program("admin-api", launcher)?
         .args(["serve", "--listen", &settings.admin_listen.to_string(), "--database-url", &database])
         .args(["--data-dir", &data_dir.display().to_string()])
@@ -52,28 +51,35 @@ async fn start(settings: &QuickstartSettings, children: &mut Children) -> anyhow
     let admin = children.start(Ok(admin_spec)).await?;
     let admin = address(&admin, "admin")?;
     demo::wait_ready(&format!("http://{admin}/readyz")).await.context("the admin API did not become ready")?;
-    let seeded = demo::seed(admin, &token, &backends).await.context("could not write the demo configuration")?;
 
     let gateway_spec = Spec::program("gateway", launcher)?
         .args(["serve", "--listen", &settings.listen.to_string(), "--listen-tls", &settings.listen_tls.to_string()])
         .args(["--ops-listen", &settings.ops_listen.to_string(), "--database-url", &database])
-        .args(["--data-dir", &data_dir.display().to_string()]);
+        .args(["--data-dir", &data_dir.display().to_string(), "--admin-listen", &admin.to_string()]);
     let gateway = children.start(Ok(gateway_spec)).await?;
     let (traffic, ops) = (address(&gateway, "traffic")?, address(&gateway, "ops")?);
+
+    // After the gateway: one of them asks it for its keys.
+    let backends = children.start(backends(settings, &data_dir, traffic)).await?;
+    let seeded = demo::seed(admin, &token, &backends).await.context("could not write the demo configuration")?;
+    let key =
+        demo::key(admin, &token, &data_dir.join("demo-key")).await.context("could not make the demo's API key")?;
     demo::wait_ready(&format!("http://{ops}/readyz")).await.context("the gateway did not become ready")?;
 
-    let places = demo::Places { traffic, admin, ops, token_file: data_dir.join("admin-token") };
+    let vault = address(&backends, "vault")?;
+    let places = demo::Places { traffic, admin, ops, vault, token_file: data_dir.join("admin-token"), key };
     let mut out = std::io::stdout();
     out.write_all(demo::welcome(&places, seeded, children.log_dir()).as_bytes())?;
     out.flush()?;
     Ok(())
 }
 
-fn backends(settings: &QuickstartSettings, data_dir: &Path) -> anyhow::Result<Spec> {
+fn backends(settings: &QuickstartSettings, data_dir: &Path, traffic: SocketAddr) -> anyhow::Result<Spec> {
     let mut spec = Spec::program("backends", settings.launcher.as_deref())?
         .args(["run"])
         .args(demo::BACKENDS.iter().map(|(name, _)| *name))
-        .env("BACKENDS_DATA_DIR", data_dir.join("backends"));
+        .env("BACKENDS_DATA_DIR", data_dir.join("backends"))
+        .env("GATEWAY_JWKS_URL", format!("http://{}/.well-known/gateway/jwks.json", reachable(traffic)));
     if settings.free_ports {
         for (name, _) in demo::BACKENDS {
             spec = spec.args(["--listen", &format!("{name}=127.0.0.1:0")]);
@@ -96,9 +102,19 @@ fn admin_token(path: &Path) -> anyhow::Result<String> {
         Err(error) => return Err(error).with_context(|| format!("could not read {}", path.display())),
     }
     let token: String = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    writeln!(file, "{token}")?;
+    keep_secret(path, &token)?;
     Ok(token)
+}
+
+/// Where only this user can read it.
+fn keep_secret(path: &Path, secret: &str) -> anyhow::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    writeln!(file, "{secret}").with_context(|| format!("could not write {}", path.display()))
+}
+
+/// Whoever listens on all addresses is reached on this one.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() { SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())) } else { address }
 }
 
 async fn stop_signal() {

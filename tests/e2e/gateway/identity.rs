@@ -13,6 +13,13 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const JWKS: &str = "/.well-known/gateway/jwks.json";
+/// HS256 under [`SECRET`], good until 2100: of `https://idp.example` for `gatehouse`, subject `Änne, 100%`, roles `editor` and `a,b`,
+/// scope `vault:read`.
+const TOKEN: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.\
+    eyJpc3MiOiJodHRwczovL2lkcC5leGFtcGxlIiwiYXVkIjoiZ2F0ZWhvdXNlIiwic3ViIjoiw4RubmUsIDEwMCUiLCJyb2xlcyI6\
+    WyJlZGl0b3IiLCJhLGIiXSwic2NvcGUiOiJ2YXVsdDpyZWFkIiwiZXhwIjo0MTAyNDQ0ODAwfQ.\
+    nMsh13RLrlYQHd8w2_kLAuK6n9VwwB7vSnJCkNn6FBg";
+const SECRET: &str = "a secret of 32 characters or more";
 
 /// The demo backend, which asks a gateway for its keys.
 struct Vault {
@@ -36,6 +43,19 @@ impl Vault {
         let vault = service("vault").url(format!("http://{}", self.address));
         [vault, route("vault").pattern("/vault").to_service("vault").public()]
     }
+}
+
+/// An application that may do everything, and a key of it: the key's id and the key.
+async fn shop_key(stack: &Stack) -> (Value, String) {
+    let everything = json!({
+        "name": "shop", "allowedServices": ["*"], "allowedVersions": ["*"],
+        "whitelist": [{"endpointPath": "/{*rest}", "allowedMethods": ["*"], "allowedVersions": ["*"]}]
+    });
+    let shop = "/admin/access/applications/shop";
+    stack.admin().put(shop, &everything).await.expect_status(201);
+    let made = stack.admin().post(&format!("{shop}/keys?wait=10s"), &json!({"name": "till"})).await.expect_status(201);
+    let made = made.json();
+    (made["id"].clone(), made["key"].as_str().unwrap().to_owned())
 }
 
 /// The keys that a gateway publishes, once it has one.
@@ -89,6 +109,65 @@ async fn a_token_for_one_backend_opens_no_other() {
     gateway.get("/curious").await.expect_status(200);
     let token = curious.only_request().header("x-gateway-identity").unwrap().to_owned();
     Request::get("/vault").header("X-Gateway-Identity", &token).send(vault.address).await.unwrap().expect_status(401);
+}
+
+#[tokio::test]
+async fn a_backend_is_told_what_the_callers_token_says() {
+    let (stack, echo) = (Stack::builder().setting("GATEWAY_SECRET_IDP", SECRET).start().await, Backend::echo());
+    let gateway = stack.gateway(0);
+    published(gateway).await;
+    let vault = Vault::start(gateway).await;
+    let issuer = json!({
+        "name": "idp", "issuer": "https://idp.example", "audiences": ["gatehouse"], "algorithms": ["HS256"],
+        "secret": "env:GATEWAY_SECRET_IDP"
+    });
+    stack.admin().put("/admin/access/issuers/idp", &issuer).await.expect_status(201);
+    let [service_vault, route_vault] = vault.entities();
+    let access = json!({"anyOf": ["jwt"], "applicationRequired": false});
+    let echoing = route("echo").pattern("/echo").to_service("echo").set("access", access.clone());
+    stack.put(&[service_vault, route_vault.set("access", access), service("echo").url(echo.url()), echoing]).await;
+
+    let authorization = format!("Bearer {TOKEN}");
+    let request = Request::get("/vault").header("Authorization", &authorization);
+    let expected = json!({
+        "subject": "Änne, 100%", "issuer": "idp", "application": null, "roles": ["editor", "a,b"],
+        "scopes": ["vault:read"], "key": null, "anonymous": false
+    });
+    assert_eq!(gateway.send(&request).await.expect_status(200).json()["caller"], expected);
+
+    gateway.send(&Request::get("/echo").header("Authorization", &authorization)).await.expect_status(200);
+    let seen = echo.only_request();
+    assert_eq!(seen.header("x-gateway-subject"), Some("%C3%84nne%2C 100%25"));
+    assert_eq!(seen.header("x-gateway-roles"), Some("editor,a%2Cb"), "two roles, not three");
+    assert_eq!(seen.header("x-gateway-application"), None);
+}
+
+#[tokio::test]
+async fn a_backend_is_told_whose_key_was_presented_and_never_the_key() {
+    let (stack, echo) = (Stack::start().await, Backend::echo());
+    let gateway = stack.gateway(0);
+    published(gateway).await;
+    let vault = Vault::start(gateway).await;
+    let [service_vault, route_vault] = vault.entities();
+    let access = json!({"anyOf": ["api_key"]});
+    let echoing = route("echo").pattern("/echo").to_service("echo").set("access", access.clone());
+    stack.put(&[service_vault, route_vault.set("access", access), service("echo").url(echo.url()), echoing]).await;
+    let (id, key) = shop_key(&stack).await;
+
+    let request = Request::get("/vault").header("X-API-Key", &key);
+    let expected = json!({
+        "subject": null, "issuer": null, "application": "shop", "roles": [], "scopes": [], "key": id, "anonymous": false
+    });
+    assert_eq!(gateway.send(&request).await.expect_status(200).json()["caller"], expected);
+    request.send(vault.address).await.unwrap().expect_status(401);
+
+    let request = Request::get("/echo").header("X-API-Key", &key).header("X-Gateway-Roles", "admin");
+    gateway.send(&request).await.expect_status(200);
+    let seen = echo.only_request();
+    assert_eq!(seen.header("x-gateway-application"), Some("shop"));
+    for absent in ["x-api-key", "x-gateway-roles", "x-gateway-subject"] {
+        assert_eq!(seen.header(absent), None, "{absent}");
+    }
 }
 
 #[tokio::test]

@@ -1,10 +1,15 @@
 //! The data plane, through its traffic port.
 
+mod access;
+mod edge;
 mod faults;
 mod forwarding;
 mod hosts;
 mod identity;
 mod instances;
+mod keys;
+mod limits;
+mod openid;
 mod operations;
 mod paths;
 mod replies;
@@ -15,7 +20,13 @@ use e2e::{Backend, Entity, Stack, service};
 
 /// One gateway, a service `echo` behind it, and these routes.
 async fn echoing(backend: &Backend, routes: &[Entity]) -> Stack {
-    let stack = Stack::start().await;
+    echoing_with(backend, routes, &[]).await
+}
+
+/// The same with settings of the gateway's own.
+async fn echoing_with(backend: &Backend, routes: &[Entity], settings: &[(&str, &str)]) -> Stack {
+    let builder = settings.iter().fold(Stack::builder(), |builder, (name, value)| builder.setting(name, value));
+    let stack = builder.start().await;
     stack.put(&[service("echo").url(backend.url())]).await;
     stack.put(routes).await;
     stack

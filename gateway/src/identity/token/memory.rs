@@ -1,91 +1,97 @@
-//! A bounded memory by the digest of a presented token. Looking something up costs one hash of the token and one look into a table.
+//! A bounded memory by presented token. Looking something up costs one quick hash and one comparison of texts: a digest that nobody
+//! could forge would cost several times as much as all the rest, on every request.
 //!
 //! Each shard keeps two generations: when the young one is full it becomes the old one, and what was not asked for since is
 //! gone. That is as good as a list of the last uses, without one.
 
-use std::collections::HashMap;
 use std::fmt;
+use std::hash::BuildHasher;
 
-use foldhash::fast::RandomState;
+use foldhash::quality::RandomState;
+use hashbrown::HashTable;
 use parking_lot::Mutex;
 
 /// Many enough that threads seldom meet.
 const SHARDS: usize = 64;
-
-/// A token's digest under a key that lives as long as the process.
-pub(super) type Print = [u8; 32];
-
-pub(super) struct Prints([u8; 32]);
-
-impl Prints {
-    pub(super) fn new() -> Self {
-        Self(rand::random())
-    }
-
-    pub(super) fn of(&self, presented: &str) -> Print {
-        *blake3::keyed_hash(&self.0, presented.as_bytes()).as_bytes()
-    }
-}
-
-impl fmt::Debug for Prints {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Prints(hidden)")
-    }
-}
+/// What an entry takes beside its token, roughly.
+const ENTRY_BYTES: usize = 500;
 
 pub(super) struct Memory<V> {
     shards: Box<[Mutex<Shard<V>>]>,
-    generation_size: usize,
+    generation_bytes: usize,
+    /// Seeded anew in each process.
+    state: RandomState,
 }
 
 struct Shard<V> {
-    young: HashMap<Print, V, RandomState>,
-    old: HashMap<Print, V, RandomState>,
+    young: HashTable<Entry<V>>,
+    old: HashTable<Entry<V>>,
+    young_bytes: usize,
+}
+
+struct Entry<V> {
+    hash: u64,
+    presented: Box<str>,
+    value: V,
 }
 
 impl<V: Clone> Memory<V> {
-    /// Holds about `capacity` entries, never more.
-    pub(super) fn new(capacity: usize) -> Self {
-        let shard = || Mutex::new(Shard { young: HashMap::default(), old: HashMap::default() });
+    /// Takes about `bytes` at the most.
+    pub(super) fn new(bytes: usize) -> Self {
+        let shard = || Mutex::new(Shard { young: HashTable::new(), old: HashTable::new(), young_bytes: 0 });
         Self {
             shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
-            generation_size: (capacity / SHARDS / 2).max(1),
+            generation_bytes: bytes / SHARDS / 2,
+            state: RandomState::default(),
         }
     }
 
-    pub(super) fn get(&self, print: &Print) -> Option<V> {
-        let mut shard = self.shard(print)?.lock();
-        if let Some(value) = shard.young.get(print) {
-            return Some(value.clone());
+    pub(super) fn get(&self, presented: &str) -> Option<V> {
+        let hash = self.state.hash_one(presented);
+        let mut shard = self.shard(hash)?.lock();
+        let is_it = |entry: &Entry<V>| *entry.presented == *presented;
+        if let Some(entry) = shard.young.find(hash, is_it) {
+            return Some(entry.value.clone());
         }
-        let value = shard.old.remove(print)?;
-        shard.insert(*print, value.clone(), self.generation_size);
+        let (entry, _) = shard.old.find_entry(hash, is_it).ok()?.remove();
+        let value = entry.value.clone();
+        shard.insert(entry, self.generation_bytes);
         Some(value)
     }
 
-    pub(super) fn insert(&self, print: Print, value: V) {
-        if let Some(shard) = self.shard(&print) {
-            shard.lock().insert(print, value, self.generation_size);
+    pub(super) fn insert(&self, presented: &str, value: V) {
+        let hash = self.state.hash_one(presented);
+        if let Some(shard) = self.shard(hash) {
+            shard.lock().insert(Entry { hash, presented: presented.into(), value }, self.generation_bytes);
         }
     }
 
-    fn shard(&self, print: &Print) -> Option<&Mutex<Shard<V>>> {
-        self.shards.get(usize::from(*print.first()?) % SHARDS)
+    /// The table takes the lowest and the highest bits.
+    fn shard(&self, hash: u64) -> Option<&Mutex<Shard<V>>> {
+        let [_, _, _, _, byte, ..] = hash.to_le_bytes();
+        self.shards.get(usize::from(byte) % SHARDS)
     }
 }
 
 impl<V> Shard<V> {
-    fn insert(&mut self, print: Print, value: V, generation_size: usize) {
-        if self.young.len() >= generation_size && !self.young.contains_key(&print) {
-            self.old = std::mem::take(&mut self.young);
+    fn insert(&mut self, entry: Entry<V>, generation_bytes: usize) {
+        if let Ok(before) = self.young.find_entry(entry.hash, |it| it.presented == entry.presented) {
+            before.into_mut().value = entry.value;
+            return;
         }
-        self.young.insert(print, value);
+        let bytes = entry.presented.len().saturating_add(ENTRY_BYTES);
+        if self.young_bytes.saturating_add(bytes) > generation_bytes {
+            self.old = std::mem::take(&mut self.young);
+            self.young_bytes = 0;
+        }
+        self.young_bytes = self.young_bytes.saturating_add(bytes);
+        self.young.insert_unique(entry.hash, entry, |it| it.hash);
     }
 }
 
 impl<V> fmt::Debug for Memory<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Memory").field("generation_size", &self.generation_size).finish_non_exhaustive()
+        f.debug_struct("Memory").field("generation_bytes", &self.generation_bytes).finish_non_exhaustive()
     }
 }
 
@@ -95,13 +101,11 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_stays_and_the_rest_makes_room() {
-        let memory = Memory::new(SHARDS * 2 * 8);
-        let prints = Prints::new();
-        let wanted = prints.of("wanted");
-        memory.insert(wanted, 0);
+        let memory = Memory::new(SHARDS * 2 * 8 * (ENTRY_BYTES + 10));
+        memory.insert("wanted", 0);
         for number in 1..10_000 {
-            memory.insert(prints.of(&number.to_string()), number);
-            assert_eq!(memory.get(&wanted), Some(0));
+            memory.insert(&format!("{number:010}"), number);
+            assert_eq!(memory.get("wanted"), Some(0));
         }
         let size = |shard: &Mutex<Shard<i32>>| {
             let shard = shard.lock();
@@ -109,14 +113,17 @@ mod tests {
         };
         let kept: usize = memory.shards.iter().map(size).sum();
         assert!(kept <= SHARDS * 2 * 8, "{kept}");
-        assert_eq!(memory.get(&prints.of("1")), None);
+        assert_eq!(memory.get("0000000001"), None);
     }
 
     #[test]
-    fn a_print_is_of_the_whole_token_and_of_this_process() {
-        let prints = Prints::new();
-        assert_eq!(prints.of("a.b.c"), prints.of("a.b.c"));
-        assert_ne!(prints.of("a.b.c"), prints.of("a.b.d"));
-        assert_ne!(prints.of("a.b.c"), Prints::new().of("a.b.c"));
+    fn only_the_whole_token_is_found_and_the_last_word_counts() {
+        let memory = Memory::new(1_000_000);
+        memory.insert("a.b.c", 1);
+        memory.insert("a.b.c", 2);
+        assert_eq!(memory.get("a.b.c"), Some(2));
+        for other in ["a.b.d", "a.b.", "a.b.cc", ""] {
+            assert_eq!(memory.get(other), None);
+        }
     }
 }

@@ -37,26 +37,25 @@ use introspection::{Answer, Introspection, MAX_CALLS, REFUSAL_MEMORY_MICROS};
 pub(crate) use jwks::Pace;
 use jwks::{Pick, Source};
 use key::Key;
-use memory::{Memory, Print, Prints};
+use memory::Memory;
 use verifier::Verifier;
 
-/// Verified tokens that are remembered; each takes about 500 bytes.
-const MEMORY: usize = 100_000;
-/// Refused ones: only floods of the same few are worth it.
-const REFUSALS: usize = 10_000;
+/// For verified tokens: fifty thousand of the usual size.
+const MEMORY_BYTES: usize = 64 * 1024 * 1024;
+/// For refused ones: only floods of the same few are worth it.
+const REFUSALS_BYTES: usize = 4 * 1024 * 1024;
 /// How often it is looked whether a key set must be fetched.
 const TICK: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Tokens {
-    prints: Prints,
     good: Arc<Memory<Arc<Accepted>>>,
     bad: Memory<Refused>,
     verifiers: RwLock<HashMap<String, Arc<Verifier>>>,
     secrets: Arc<Secrets>,
     fetcher: Arc<Fetcher>,
     introspection: Arc<Introspection>,
-    asking: Flights<(Print, u64), Answer>,
+    asking: Flights<(Box<str>, u64), Answer>,
     pace: Pace,
 }
 
@@ -86,9 +85,8 @@ impl Tokens {
         let introspection =
             Introspection { fetcher: fetcher.clone(), secrets: secrets.clone(), calls: Semaphore::new(MAX_CALLS) };
         Self {
-            prints: Prints::new(),
-            good: Arc::new(Memory::new(MEMORY)),
-            bad: Memory::new(REFUSALS),
+            good: Arc::new(Memory::new(MEMORY_BYTES)),
+            bad: Memory::new(REFUSALS_BYTES),
             verifiers: RwLock::default(),
             secrets,
             fetcher,
@@ -105,8 +103,7 @@ impl Tokens {
         presented: &str,
         now: Timestamp,
     ) -> Option<Result<Arc<Token>, Code>> {
-        let print = self.prints.of(presented);
-        if let Some(accepted) = self.good.get(&print) {
+        if let Some(accepted) = self.good.get(presented) {
             let is_signed = accepted.key.is_some();
             return match stands(snapshot, &accepted.issuer, accepted.key.as_ref()) {
                 true if now < accepted.until => Some(Ok(accepted.token.clone())),
@@ -114,7 +111,7 @@ impl Tokens {
                 _ => None,
             };
         }
-        match self.bad.get(&print)? {
+        match self.bad.get(presented)? {
             Refused::Forged { issuer, key } => {
                 stands(snapshot, &issuer, Some(&key)).then_some(Err(Code::CredentialsInvalid))
             }
@@ -130,6 +127,10 @@ impl Tokens {
         presented: &str,
         now: Timestamp,
     ) -> Result<Arc<Token>, Code> {
+        if let Some(verdict) = self.remembered(snapshot, presented, now) {
+            // It was another credential of the request that was not known.
+            return verdict;
+        }
         match Form::of(presented) {
             Form::Signed => self.verify_signed(snapshot, presented, now).await,
             Form::Opaque => {
@@ -154,15 +155,14 @@ impl Tokens {
         let Some(key) = self.find_key(&verifier, &parts, now).await else { return refused };
         // Cheaper than the signature, and as good a reason.
         let validity = claims::check_signed(&parts.claims, issuer, now)?;
-        let print = self.prints.of(presented);
         if !key.verify(parts.algorithm, parts.message, parts.signature) {
-            self.bad.insert(print, Refused::Forged { issuer: issuer.clone(), key });
+            self.bad.insert(presented, Refused::Forged { issuer: issuer.clone(), key });
             return refused;
         }
         let token = Arc::new(claims::token_of(&parts.claims, issuer, &verifier.name, validity));
         let until = validity.until.unwrap_or(now);
         let accepted = Accepted { token: token.clone(), issuer: issuer.clone(), key: Some(key), until };
-        self.good.insert(print, Arc::new(accepted));
+        self.good.insert(presented, Arc::new(accepted));
         if validity.is_over(now) { Err(Code::TokenExpired) } else { Ok(token) }
     }
 
@@ -192,7 +192,6 @@ impl Tokens {
         if verifiers.is_empty() {
             return Err(Code::CredentialsInvalid);
         }
-        let print = self.prints.of(presented);
         let start = || {
             let (introspection, good) = (self.introspection.clone(), self.good.clone());
             let presented = presented.to_owned();
@@ -200,18 +199,21 @@ impl Tokens {
                 let answer = introspection.ask(&verifiers, &presented, now).await;
                 if let Answer::Active { verifier, token, until } = &answer {
                     let issuer = verifier.issuer.clone();
-                    good.insert(print, Arc::new(Accepted { token: token.clone(), issuer, key: None, until: *until }));
+                    good.insert(
+                        &presented,
+                        Arc::new(Accepted { token: token.clone(), issuer, key: None, until: *until }),
+                    );
                 }
                 answer
             })
         };
         // Who asks under another generation may have other issuers to ask.
         let generation = snapshot.generation();
-        match self.asking.join((print, generation), start).await {
+        match self.asking.join((presented.into(), generation), start).await {
             Some(Answer::Active { token, .. }) => Ok(token),
             Some(Answer::Refused(code)) => {
                 let until = Timestamp::from_micros(now.micros().saturating_add(REFUSAL_MEMORY_MICROS));
-                self.bad.insert(print, Refused::Unknown { code, generation, until });
+                self.bad.insert(presented, Refused::Unknown { code, generation, until });
                 Err(code)
             }
             // Nobody can say that it is good, so it is not.

@@ -80,15 +80,17 @@ impl Bucket {
         Self { full_at: 0, held: 0, rate }
     }
 
-    /// Goes over to the numbers of an edited limit: what was used stays used, but never more than the new bucket holds, so that
-    /// nobody waits by numbers that are gone.
+    /// Goes over to the numbers of an edited limit: as many requests as were used stay used, but never more than the new bucket
+    /// holds. So a limit that is raised lets more in at once, and nobody waits by numbers that are gone.
     pub(super) fn adopt(&mut self, rate: Rate, now: Nanos) {
         if self.rate == rate {
             return;
         }
-        let nanos = self.full_at.div_ceil(u128::from(self.rate.requests));
-        let full_at = nanos * u128::from(rate.requests);
-        *self = Self { full_at: full_at.min(rate.ticks(now) + rate.window()), held: self.held, rate };
+        let (old, new) = (self.rate.interval(), rate.interval());
+        let lacking = self.full_at.saturating_sub(self.rate.ticks(now));
+        // In two steps, for the product of all would not fit.
+        let carried = (lacking / old).saturating_mul(new).saturating_add((lacking % old * new).div_ceil(old));
+        *self = Self { full_at: rate.ticks(now) + carried.min(rate.window()), held: self.held, rate };
     }
 
     /// Ticks until it is full, those counted that are held for requests not yet decided.
@@ -114,7 +116,8 @@ impl Bucket {
 
     /// Takes over what is known from elsewhere: full in so many microseconds from now.
     pub(super) fn set_full_in(&mut self, micros: u64, now: Nanos) {
-        self.full_at = self.rate.ticks(now) + u128::from(micros) * 1000 * u128::from(self.rate.requests);
+        let lacking = u128::from(micros) * 1000 * u128::from(self.rate.requests);
+        self.full_at = self.rate.ticks(now) + lacking.min(self.rate.window());
     }
 
     pub(super) fn level(&self, now: Nanos) -> Level {
@@ -205,7 +208,7 @@ mod tests {
         let mut half = Bucket::full(rate(10, 10, 10));
         (0..5).for_each(|_| half.charge(Nanos(SECOND)));
         half.adopt(rate(20, 10, 20), Nanos(SECOND));
-        assert_eq!(half.level(Nanos(SECOND)).reset_seconds, 5);
+        assert_eq!(half.level(Nanos(SECOND)), Level { remaining: 15, reset_seconds: 3, retry_after_seconds: 0 });
     }
 
     #[test]

@@ -77,9 +77,9 @@ impl Limiter {
             return self.count_without_store(counters, now);
         };
         let (shared, here) = split(counters);
-        let held = match self.hold(here, now) {
-            Ok(held) => held,
-            Err(refusal) => return refusal,
+        let mut refusal = Verdict::default();
+        let Some(held) = self.hold(here, now, &mut refusal) else {
+            return refusal;
         };
         let Some(answer) = store.count(&shared).await else {
             drop(held);
@@ -126,16 +126,15 @@ impl Limiter {
         verdict
     }
 
-    fn hold<'l, 'c>(&'l self, counters: Group<'c>, now: Nanos) -> Result<Held<'l, 'c>, Verdict> {
+    fn hold<'l, 'c>(&'l self, counters: Group<'c>, now: Nanos, refusal: &mut Verdict) -> Option<Held<'l, 'c>> {
         let locked = self.table.lock(counters.iter().copied(), now);
         if locked.admits(now) {
             locked.change(now, |_, bucket| bucket.hold());
-            return Ok(Held { table: &self.table, counters, now });
+            return Some(Held { table: &self.table, counters, now });
         }
-        let standings = locked.levels(now).map(|(counter, level)| Standing::of(counter, level)).collect();
-        let mut verdict = Verdict { refused: None, standings };
-        verdict.refuse();
-        Err(verdict)
+        refusal.standings.extend(locked.levels(now).map(|(counter, level)| Standing::of(counter, level)));
+        refusal.refuse();
+        None
     }
 
     /// As each shared limit chose.

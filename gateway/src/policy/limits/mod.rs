@@ -12,4 +12,4 @@ mod tests;
 pub(crate) use gcra::Nanos;
 pub(crate) use headers::headers_of;
 pub(crate) use limiter::{Limiter, Standing, Verdict};
-pub(crate) use store::{SharedStore, StoreUrlError};
+pub(crate) use store::SharedStore;

@@ -4,8 +4,9 @@
 -- Answers 1 or 0 (admitted or not), then for each counter: how many may still come, and the microseconds until it is full and until it
 -- lets the next one in.
 --
--- A counter is kept as "<microsecond of the last count> <lack then> <requests>": what it lacks of being full, in units of 1/requests
--- microseconds, so that all numbers are whole. What can't be read is a full counter. The clock is this server's: those of
+-- A counter is kept as "<microsecond of the last count> <lack then> <requests> <interval>": what it lacks of being full, in units of
+-- 1/requests microseconds, so that all numbers are whole, and the numbers of the limit that counted. Under a limit that was edited as many
+-- requests as were used stay used. What can't be read is a full counter. The clock is this server's: those of
 -- gateways differ.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -17,13 +18,13 @@ for i, key in ipairs(KEYS) do
   local kept = redis.pcall('GET', key)
   local lack = 0
   if type(kept) == 'string' then
-    local at, before, of = string.match(kept, '^(%d+) (%d+) (%d+)$')
-    if at and tonumber(of) > 0 then
-      lack = tonumber(before)
-      if tonumber(of) ~= requests then
-        lack = math.ceil(lack * requests / of)
+    local at, before, of, took = string.match(kept, '^(%d+) (%d+) (%d+) (%d+)$')
+    if at and tonumber(of) > 0 and tonumber(took) > 0 then
+      lack = math.max(0, before - math.max(0, now - at) * of)
+      if tonumber(of) ~= requests or tonumber(took) ~= interval then
+        lack = math.ceil(lack * interval / took)
       end
-      lack = math.max(0, math.min(lack, window) - math.max(0, now - at) * requests)
+      lack = math.min(lack, window)
     end
   end
   lacks[i] = lack
@@ -39,7 +40,7 @@ for i, key in ipairs(KEYS) do
   if admitted == 1 then
     lack = lack + interval
     local full_in_ms = math.min(math.ceil(lack / requests / 1000) + 1, 1e12)
-    redis.call('SET', key, string.format('%.0f %.0f %d', now, lack, requests), 'PX', string.format('%.0f', full_in_ms))
+    redis.call('SET', key, string.format('%.0f %.0f %d %.0f', now, lack, requests, interval), 'PX', string.format('%.0f', full_in_ms))
   end
   table.insert(answer, math.floor((window - lack) / interval))
   table.insert(answer, math.ceil(lack / requests))

@@ -15,9 +15,11 @@ use std::borrow::Cow;
 use std::fmt;
 
 pub(crate) use body::screen_body;
-pub(crate) use detect::{Kind, screen};
+pub(crate) use detect::Kind;
+pub(crate) use rules::prepare;
 
 use decode::{decode, decode_form};
+use detect::Screener;
 
 /// What was found, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,14 +40,15 @@ pub(crate) enum Place {
 
 /// Screens the segments of a path, and each parameter's name and value of a query. Both as they were sent, still encoded.
 pub(crate) fn screen_request(path: &str, query: Option<&str>) -> Option<Finding> {
+    let mut screener = Screener::new();
     let segments = path.split('/').filter(|segment| !segment.is_empty());
     for (at, segment) in segments.enumerate() {
-        if let Some(kind) = screen_decoded(&decode(segment.as_bytes())) {
+        if let Some(kind) = screen_decoded(&mut screener, &decode(segment.as_bytes())) {
             return Some(Finding { kind, place: Place::Path(at + 1) });
         }
     }
     for (at, parameter) in query.unwrap_or_default().split('&').enumerate() {
-        if let Some(kind) = screen_parameter(parameter.as_bytes()) {
+        if let Some(kind) = screen_parameter(&mut screener, parameter.as_bytes()) {
             return Some(Finding { kind, place: Place::Query(at + 1) });
         }
     }
@@ -53,18 +56,18 @@ pub(crate) fn screen_request(path: &str, query: Option<&str>) -> Option<Finding>
 }
 
 /// `name=value`, in the encoding of forms.
-fn screen_parameter(parameter: &[u8]) -> Option<Kind> {
+fn screen_parameter(screener: &mut Screener, parameter: &[u8]) -> Option<Kind> {
     let (name, value) = match parameter.iter().position(|byte| *byte == b'=') {
         Some(at) => (parameter.get(..at).unwrap_or_default(), parameter.get(at + 1..).unwrap_or_default()),
         None => (parameter, &b""[..]),
     };
-    screen_decoded(&decode_form(name)).or_else(|| screen_decoded(&decode_form(value)))
+    screen_decoded(screener, &decode_form(name)).or_else(|| screen_decoded(screener, &decode_form(value)))
 }
 
 /// Screens a text that was decoded once; and once more where that left encoded bytes, for backends that decode twice.
-fn screen_decoded(text: &[u8]) -> Option<Kind> {
-    screen(text).or_else(|| match decode(text) {
-        Cow::Owned(again) => screen(&again),
+fn screen_decoded(screener: &mut Screener, text: &[u8]) -> Option<Kind> {
+    screener.screen(text).or_else(|| match decode(text) {
+        Cow::Owned(again) => screener.screen(&again),
         Cow::Borrowed(_) => None,
     })
 }

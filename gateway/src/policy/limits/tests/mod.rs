@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gateway_config::model::{LimitBy, OnStoreError};
 use gateway_config::snapshot::{CompiledLimit, Counter, Who};
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 use prometheus::IntCounter;
 
 use super::{Limiter, Nanos, SharedStore, Verdict, headers_of};
@@ -94,7 +94,7 @@ fn what_was_counted_outlives_an_edit_of_the_limit() {
     let limiter = limiter();
     assert_eq!(admitted(&limiter, &[all(limit(1, 10, 60))], 4, 0), 4);
     assert_eq!(admitted(&limiter, &[all(limit(1, 5, 30))], 4, 0), 1);
-    assert_eq!(admitted(&limiter, &[all(limit(1, 20, 60))], 40, 0), 10);
+    assert_eq!(admitted(&limiter, &[all(limit(1, 20, 60))], 40, 0), 15);
 }
 
 #[test]
@@ -189,20 +189,16 @@ fn headers(verdict: &Verdict) -> HeaderMap {
     headers_of(verdict).into_iter().collect()
 }
 
-fn value(text: &'static str) -> Option<HeaderValue> {
-    Some(HeaderValue::from_static(text))
-}
-
 #[test]
 fn clients_are_told_how_all_limits_stand_and_how_the_tightest_does() {
     let limiter = limiter();
     let both = [all(limit(1, 3, 1)), all(limit(2, 100, 60))];
     let headers = headers(&limiter.count_here(&both, Nanos(0)));
-    assert_eq!(headers.get("ratelimit-policy").cloned(), value(r#""limit-1";q=3;w=1, "limit-2";q=100;w=60"#));
-    assert_eq!(headers.get("ratelimit").cloned(), value(r#""limit-1";r=2;t=1, "limit-2";r=99;t=1"#));
-    assert_eq!(headers.get("x-ratelimit-limit").cloned(), value("3"));
-    assert_eq!(headers.get("x-ratelimit-remaining").cloned(), value("2"));
-    assert_eq!(headers.get("x-ratelimit-reset").cloned(), value("1"));
+    assert_eq!(headers["ratelimit-policy"], r#""limit-1";q=3;w=1, "limit-2";q=100;w=60"#);
+    assert_eq!(headers["ratelimit"], r#""limit-1";r=2;t=1, "limit-2";r=99;t=1"#);
+    assert_eq!(headers["x-ratelimit-limit"], "3");
+    assert_eq!(headers["x-ratelimit-remaining"], "2");
+    assert_eq!(headers["x-ratelimit-reset"], "1");
     assert_eq!(headers.get("retry-after"), None);
 }
 
@@ -212,11 +208,11 @@ fn a_refused_client_is_told_when_to_come_again() {
     let both = [all(limit(1, 2, 1)), all(limit(2, 2, 60))];
     assert_eq!(admitted(&limiter, &both, 3, 0), 2);
     let headers = headers(&limiter.count_here(&both, Nanos(SECOND)));
-    assert_eq!(headers.get("retry-after").cloned(), value("29"));
-    assert_eq!(headers.get("x-ratelimit-limit").cloned(), value("2"));
-    assert_eq!(headers.get("x-ratelimit-remaining").cloned(), value("0"));
-    assert_eq!(headers.get("x-ratelimit-reset").cloned(), value("59"));
-    assert_eq!(headers.get("ratelimit").cloned(), value(r#""limit-1";r=2;t=0, "limit-2";r=0;t=59"#));
+    assert_eq!(headers["retry-after"], "29");
+    assert_eq!(headers["x-ratelimit-limit"], "2");
+    assert_eq!(headers["x-ratelimit-remaining"], "0");
+    assert_eq!(headers["x-ratelimit-reset"], "59");
+    assert_eq!(headers["ratelimit"], r#""limit-1";r=2;t=0, "limit-2";r=0;t=59"#);
 }
 
 #[test]
@@ -230,6 +226,6 @@ fn both_groups_of_a_request_are_told_together() {
     let early = limiter.count_here(&[all(limit(1, 5, 1))], Nanos(0));
     let later = limiter.count_here(&[all(limit(2, 1, 10))], Nanos(0));
     let headers = headers(&early.and(later));
-    assert_eq!(headers.get("ratelimit").cloned(), value(r#""limit-1";r=4;t=1, "limit-2";r=0;t=10"#));
-    assert_eq!(headers.get("x-ratelimit-limit").cloned(), value("1"));
+    assert_eq!(headers["ratelimit"], r#""limit-1";r=4;t=1, "limit-2";r=0;t=10"#);
+    assert_eq!(headers["x-ratelimit-limit"], "1");
 }

@@ -109,7 +109,7 @@ async fn a_refusal_anywhere_costs_nothing_anywhere() {
     assert_eq!(remaining(&side.limiter, &here, 0), 8);
     assert_eq!(side.admitted(std::slice::from_ref(&wide), 20).await, 8);
     // Now the other way about: refused here, the store is not even asked.
-    assert_eq!(side.admitted(&[here.clone()], 20).await, 8);
+    assert_eq!(side.admitted(std::slice::from_ref(&here), 20).await, 8);
     let fresh = all(shared(4, 5, 3600));
     assert_eq!(side.admitted(&[here, fresh.clone()], 3).await, 0);
     assert_eq!(side.admitted(&[fresh], 9).await, 5);
@@ -149,9 +149,9 @@ async fn the_store_refills_as_the_limit_says_and_tells_how_it_stands() {
     let refused = side.limiter.count(&counters, Nanos(0)).await.refused.expect("three are used up");
     assert!((30..=36).contains(&refused.retry_after_seconds), "{refused:?}");
     assert!((100..=108).contains(&refused.reset_seconds), "{refused:?}");
-    // What was used stays used under new numbers, and a refill of 2,000 a second needs no wait worth the name.
+    // As many as were used stay used under new numbers, and a refill of 2,000 a second needs no wait worth the name.
     let edited = [all(CompiledLimit { burst: 6, ..shared(1, 200, 3600) })];
-    assert!(!is_admitted(&side.limiter.count(&edited, Nanos(0)).await));
+    assert_eq!(side.admitted(&edited, 5).await, 3);
     let quick = [all(shared(1, 2000, 1))];
     let deadline = Instant::now() + Duration::from_secs(30);
     while !is_admitted(&side.limiter.count(&quick, Nanos(0)).await) {
@@ -220,7 +220,7 @@ async fn a_denied_request_is_told_to_come_again_and_costs_nothing() {
     let here = all(limit(7, 10, 60));
     let [denied] = choosing(OnStoreError::Deny);
     let verdict = limiter.count(&[here.clone(), denied], Nanos(0)).await;
-    assert_eq!(headers(&verdict).get("retry-after").cloned(), value("1"));
+    assert_eq!(headers(&verdict)["retry-after"], "1");
     assert_eq!(remaining(&limiter, &here, 0), 10);
 }
 
