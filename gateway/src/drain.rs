@@ -105,6 +105,10 @@ impl InFlight {
             connection.begin_request();
         }
     }
+
+    pub(crate) fn connection(&self) -> Option<&Arc<Connection>> {
+        self.connection.as_ref()
+    }
 }
 
 impl Drop for InFlight {

@@ -23,6 +23,7 @@ mod reply;
 mod request;
 mod server;
 mod settings;
+mod streams;
 mod sync;
 mod tls;
 mod upstream;

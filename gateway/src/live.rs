@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use gateway_config::snapshot::Snapshot;
+use tokio::sync::watch;
 
 use crate::observe::metrics::RouteSeries;
 use crate::upstream::Clusters;
@@ -18,14 +19,23 @@ pub(crate) struct Live {
 
 /// The current pair; none until the first snapshot is in.
 #[derive(Debug, Default)]
-pub(crate) struct Current(ArcSwapOption<Live>);
+pub(crate) struct Current {
+    live: ArcSwapOption<Live>,
+    swapped: watch::Sender<()>,
+}
 
 impl Current {
     pub(crate) fn get(&self) -> Option<Arc<Live>> {
-        self.0.load_full()
+        self.live.load_full()
     }
 
     pub(crate) fn swap(&self, live: Arc<Live>) {
-        self.0.store(Some(live));
+        self.live.store(Some(live));
+        self.swapped.send_replace(());
+    }
+
+    /// Hears of every swap from now on.
+    pub(crate) fn swaps(&self) -> watch::Receiver<()> {
+        self.swapped.subscribe()
     }
 }

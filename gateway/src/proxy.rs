@@ -18,12 +18,14 @@ use crate::live::Current;
 use crate::observe::metrics::Metrics;
 use crate::phase::{self, Phase, over};
 use crate::request::RequestCtx;
+use crate::streams::Streams;
 
 pub(crate) struct Gateway {
     pub(crate) current: Arc<Current>,
     pub(crate) load: Arc<Load>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) streams: Arc<Streams>,
 }
 
 /// Phases that need not wait are written out as `over(...)` instead of as `async fn`; `phase` says why.
@@ -161,7 +163,8 @@ impl ProxyHttp for Gateway {
         'c: 'f,
         'd: 'f,
     {
-        over(act::begin_response(session, head, ctx, self.load.is_draining()))
+        let begun = act::begin_response(session, head, ctx, self.load.is_draining());
+        over(begun.map(|()| self.streams.enter(session, head, ctx)))
     }
 
     fn response_body_filter(

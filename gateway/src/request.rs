@@ -16,6 +16,7 @@ use crate::own::Own;
 use crate::policy::body::BodyWatch;
 use crate::policy::limits::Verdict;
 use crate::reply::Frame;
+use crate::streams::OpenStream;
 use crate::upstream::Attempt;
 
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub(crate) struct RequestCtx {
     /// The gateway, not the backend, says what other sites may read.
     pub(crate) has_cors: bool,
     pub(crate) body: BodyWatch,
+    /// The answer is a stream that may have to be ended.
+    pub(crate) stream: Option<OpenStream>,
     /// Counted until it is dropped, also when a phase panics.
     in_flight: InFlight,
 }
@@ -67,6 +70,7 @@ impl RequestCtx {
             extra: Vec::new(),
             has_cors: false,
             body: BodyWatch::default(),
+            stream: None,
             in_flight,
         }
     }
@@ -74,6 +78,10 @@ impl RequestCtx {
     /// The connection that it came by is busy until the request is over.
     pub(crate) fn came_by(&mut self, connection: Option<&Arc<Connection>>) {
         self.in_flight.occupy(connection);
+    }
+
+    pub(crate) fn connection(&self) -> Option<&Arc<Connection>> {
+        self.in_flight.connection()
     }
 
     /// Takes over what judging brought.
@@ -127,8 +135,9 @@ const NO_ID: HeaderValue = HeaderValue::from_static("-");
 /// 128 bits as 32 digits.
 pub(crate) fn hex(bits: u128) -> [u8; 32] {
     let mut digits = [0; 32];
-    for (place, half) in digits.chunks_exact_mut(16).zip([bits >> 64, bits]) {
-        place.copy_from_slice(&hex_of(half as u64));
+    let [high, low] = [bits >> 64, bits & u128::from(u64::MAX)].map(|half| u64::try_from(half).unwrap_or(0));
+    for (place, half) in digits.chunks_exact_mut(16).zip([high, low]) {
+        place.copy_from_slice(&hex_of(half));
     }
     digits
 }

@@ -33,6 +33,7 @@ use crate::observe::metrics::Metrics;
 use crate::ops::Ops;
 use crate::proxy::Gateway;
 use crate::settings::ServeSettings;
+use crate::streams::Streams;
 use crate::sync::{self, DiskSnapshot, NodeIdentity, Status, Sync};
 use crate::tls::NoCertificates;
 use crate::upstream::{self, Endpoints};
@@ -137,7 +138,9 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
     let idle = Some(settings.keepalive_seconds).filter(|seconds| *seconds > 0).map(Duration::from_secs);
     let watch = Arc::new(Watch::new(Patience { idle, head: Some(HEAD_PATIENCE) }));
     tokio::spawn(watch.clone().run(stop.clone()));
-    let gateway = Gateway { current, load: load.clone(), metrics, gate: gate.clone() };
+    let streams = Arc::new(Streams::new(gate.clone(), current.clone()));
+    tokio::spawn(streams.clone().run(stop.clone()));
+    let gateway = Gateway { current, load: load.clone(), metrics, gate: gate.clone(), streams };
     let app = Counted::new(http_proxy(&Arc::new(pingora_conf(settings, threads)), gateway), load.clone(), watch);
     let mut fds = Fds::new();
     let traffic = sockets.traffic.add_to(&mut fds);

@@ -4,9 +4,10 @@
 //! Pingora would set a timer for every read of every request, and start it anew with each byte, so that whoever trickles a head
 //! is never cut. Here a connection only notes since when it waits; one task for all looks at them twice a second.
 
+mod frames;
 mod io;
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::Duration;
@@ -65,7 +66,8 @@ impl Watch {
     fn add(self: &Arc<Self>, is_watched: bool) -> Arc<Connection> {
         let phase = if is_watched { Phase::Waiting } else { Phase::Busy };
         let state = AtomicU32::new(pack(phase, self.tick.load(Ordering::Relaxed)));
-        let connection = Arc::new(Connection { watch: self.clone(), state, waker: Mutex::default() });
+        let connection =
+            Arc::new(Connection { watch: self.clone(), state, marks: AtomicU8::new(0), waker: Mutex::default() });
         self.open.lock().push(Arc::downgrade(&connection));
         connection
     }
@@ -93,9 +95,18 @@ pub(crate) struct Connection {
     /// Its phase, and above it the tick in which that began. Changed by the connection's own task; the watch and whoever ends it
     /// change it to `Over` only.
     state: AtomicU32,
+    /// What is out of the ordinary about it.
+    marks: AtomicU8,
     /// Of the task that serves it.
     waker: Mutex<Option<Waker>>,
 }
+
+/// A WebSocket, whose frames are followed.
+const FOLLOWED: u8 = 1;
+/// It was ended from outside.
+const ENDED: u8 = 2;
+/// Nobody waits for goodbyes any more.
+const CUT: u8 = 4;
 
 fn pack(phase: Phase, tick: u32) -> u32 {
     tick << 2 | phase as u32
@@ -128,6 +139,45 @@ impl Connection {
         let _ = self.state.compare_exchange(pack(Phase::Busy, 0), waiting, Ordering::AcqRel, Ordering::Relaxed);
     }
 
+    /// From the next answer on it is a WebSocket.
+    pub(crate) fn follow_frames(&self) {
+        self.marks.fetch_or(FOLLOWED, Ordering::AcqRel);
+    }
+
+    /// Ends it while a request is served. The client of a WebSocket is told in a close frame.
+    pub(crate) fn end(&self) {
+        self.finish(ENDED);
+    }
+
+    /// Ends it at once, whatever is half-way.
+    pub(crate) fn cut(&self) {
+        self.finish(ENDED | CUT);
+    }
+
+    fn finish(&self, marks: u8) {
+        self.marks.fetch_or(marks, Ordering::AcqRel);
+        self.state.store(pack(Phase::Over, 0), Ordering::Release);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.lock().clone() {
+            waker.wake();
+        }
+    }
+
+    fn is_ordinary(&self) -> bool {
+        self.marks.load(Ordering::Acquire) == 0
+    }
+
+    fn is_followed(&self) -> bool {
+        self.marks.load(Ordering::Acquire) & FOLLOWED != 0
+    }
+
+    fn is_cut(&self) -> bool {
+        self.marks.load(Ordering::Acquire) & CUT != 0
+    }
+
     fn is_over(&self) -> bool {
         phase_of(self.state.load(Ordering::Acquire)) == Phase::Over
     }
@@ -155,11 +205,8 @@ impl Connection {
         let waited = now.wrapping_sub(state >> 2) & (u32::MAX >> 2);
         let over = pack(Phase::Over, 0);
         // A request that comes at this very moment wins.
-        if waited > patience
-            && self.state.compare_exchange(state, over, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-            && let Some(waker) = self.waker.lock().clone()
-        {
-            waker.wake();
+        if waited > patience && self.state.compare_exchange(state, over, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            self.wake();
         }
     }
 }

@@ -1,0 +1,219 @@
+//! Open streams: WebSockets and event streams outlive the decision that let them in. Each is judged again on every change of
+//! the configuration and when its credentials expire, by the same chain as a request, and ended if it would be let in no more.
+
+mod again;
+mod register;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway_config::clock::{Clock, SystemClock};
+use gateway_config::model::{JwtIssuer, Timestamp};
+use gateway_config::snapshot::{Caller, Code, Outcome, Snapshot};
+use http::{HeaderValue, StatusCode, header};
+use parking_lot::Mutex;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::Session;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::client::Client;
+use crate::connection::Connection;
+use crate::gate::Gate;
+use crate::identity::Presented;
+use crate::judge::{Next, Progress, judge};
+use crate::live::Current;
+use crate::request::RequestCtx;
+
+use again::{again, expiry};
+use register::Register;
+
+/// From the goodbye to the end, for clients that do not close.
+const GOODBYE: Duration = Duration::from_millis(500);
+/// Streams that are judged before others on the thread have a turn.
+const AT_A_TIME: usize = 64;
+
+pub(crate) struct Streams {
+    gate: Arc<Gate>,
+    current: Arc<Current>,
+    register: Mutex<Register>,
+    /// The first that is due is another one than before.
+    due: Notify,
+}
+
+/// All that is needed to judge a stream again, and to end it.
+pub(super) struct Open {
+    head: RequestHeader,
+    client: Client,
+    caller: Caller,
+    /// Whose token it is, as it was then.
+    issuer: Option<Arc<JwtIssuer>>,
+    request_id: HeaderValue,
+    connection: Arc<Connection>,
+}
+
+/// In the register until this is dropped.
+pub(crate) struct OpenStream {
+    streams: Arc<Streams>,
+    number: u64,
+}
+
+impl fmt::Debug for OpenStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenStream").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.streams.register.lock().remove(self.number);
+    }
+}
+
+impl Streams {
+    pub(crate) fn new(gate: Arc<Gate>, current: Arc<Current>) -> Self {
+        Self { gate, current, register: Mutex::default(), due: Notify::new() }
+    }
+
+    /// Takes note of the answer's stream, if it is one.
+    pub(crate) fn enter(self: &Arc<Self>, session: &Session, answer: &ResponseHeader, ctx: &mut RequestCtx) {
+        let is_upgrade = answer.status == StatusCode::SWITCHING_PROTOCOLS;
+        if !is_upgrade && !is_event_stream(answer) {
+            return;
+        }
+        // Requests of HTTP/2 have no connection of their own to be ended.
+        let Some((connection, live)) = ctx.connection().cloned().zip(ctx.live.clone()) else { return };
+        if is_upgrade {
+            connection.follow_frames();
+        }
+        let token = ctx.caller.verified().and_then(|verified| verified.token.as_deref());
+        let issuer = token.and_then(|token| live.snapshot.issuer(&token.issuer)).cloned();
+        let open = Open {
+            head: session.req_header().clone(),
+            client: ctx.client.clone(),
+            caller: ctx.caller.clone(),
+            issuer,
+            request_id: ctx.id.clone(),
+            connection,
+        };
+        let until = expiry(&live.snapshot, &open.caller);
+        let number = self.register.lock().add(Arc::new(open), until);
+        ctx.stream = Some(OpenStream { streams: self.clone(), number });
+        // Who was let in by one snapshot and noted after the next came would be judged by neither.
+        let is_late = !self.current.get().is_some_and(|now| Arc::ptr_eq(&now, &live));
+        if is_late {
+            self.register.lock().set_until(number, Some(SystemClock.now()));
+        }
+        if is_late || until.is_some() {
+            self.due.notify_one();
+        }
+    }
+
+    pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let mut swaps = self.current.swaps();
+        loop {
+            let first = self.register.lock().first_due();
+            let mut all = false;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                swapped = swaps.changed() => all = swapped.is_ok(),
+                () = self.due.notified() => {}
+                () = wait_until(first) => {}
+            }
+            self.judge_again(all).await;
+        }
+    }
+
+    /// Those that are due, or all.
+    async fn judge_again(self: &Arc<Self>, all: bool) {
+        let Some(live) = self.current.get() else { return };
+        let chosen = self.register.lock().choose((!all).then(|| SystemClock.now()));
+        for (count, (number, open)) in chosen.into_iter().enumerate() {
+            if count % AT_A_TIME == AT_A_TIME - 1 {
+                tokio::task::yield_now().await;
+            }
+            let now = SystemClock.now();
+            let caller = self.caller(&live.snapshot, &open, now);
+            let until = expiry(&live.snapshot, &caller);
+            match refusal(&live.snapshot, &open, caller) {
+                Some(code) => self.end(number, &open, code),
+                // What has run out and is let in all the same is looked at again later.
+                None => {
+                    let later = Timestamp::from_micros(now.micros().saturating_add(1_000_000));
+                    self.register.lock().set_until(number, until.map(|until| until.max(later)));
+                }
+            }
+        }
+    }
+
+    /// Who that is by now, without asking or hashing anything: a change must not set off thousands of either.
+    fn caller(&self, snapshot: &Snapshot, open: &Open, now: Timestamp) -> Caller {
+        match Presented::of(&open.head.headers) {
+            Ok(presented) => {
+                let known = self.gate.identity.remembered(snapshot, &presented, now);
+                known.unwrap_or_else(|| again(snapshot, &open.caller, open.issuer.as_deref(), now))
+            }
+            Err(code) => Caller::Rejected(code),
+        }
+    }
+
+    fn end(self: &Arc<Self>, number: u64, open: &Arc<Open>, code: Code) {
+        let request_id = open.request_id.to_str().unwrap_or_default();
+        tracing::info!(request_id, code = code.as_str(), "a stream was ended: its caller has lost access");
+        if !self.with_open(number, |open| open.connection.end()) {
+            return;
+        }
+        let streams = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(GOODBYE).await;
+            streams.with_open(number, |open| open.connection.cut());
+        });
+    }
+
+    /// Only while it is registered: later its connection may serve other requests.
+    fn with_open(&self, number: u64, act: impl FnOnce(&Open)) -> bool {
+        let register = self.register.lock();
+        register.get(number).map(|open| act(open)).is_some()
+    }
+}
+
+fn is_event_stream(answer: &ResponseHeader) -> bool {
+    const TYPE: &[u8] = b"text/event-stream";
+    let value = answer.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    value.and_then(|value| value.get(..TYPE.len())).is_some_and(|start| start.eq_ignore_ascii_case(TYPE))
+}
+
+async fn wait_until(moment: Option<Timestamp>) {
+    let Some(moment) = moment else { return std::future::pending().await };
+    let left = moment.micros().saturating_sub(SystemClock.now().micros());
+    tokio::time::sleep(Duration::from_micros(u64::try_from(left).unwrap_or(0))).await;
+}
+
+/// Why the stream would not be let in now; `None` too where that has nothing to do with who calls.
+fn refusal(snapshot: &Snapshot, open: &Open, caller: Caller) -> Option<Code> {
+    // It was counted when it began.
+    let mut progress = Progress { is_counted: true, caller: Some(caller) };
+    let Next::Decided(judgement) = judge(snapshot, &open.head, &open.client, &mut progress) else { return None };
+    match judgement.decision.outcome {
+        Outcome::Refuse(refusal) if is_about_access(refusal.code) => Some(refusal.code),
+        _ => None,
+    }
+}
+
+fn is_about_access(code: Code) -> bool {
+    matches!(
+        code,
+        Code::CredentialsMissing
+            | Code::CredentialsInvalid
+            | Code::KeyExpired
+            | Code::TokenExpired
+            | Code::IpDenied
+            | Code::ApplicationInactive
+            | Code::ServiceNotAllowed
+            | Code::VersionNotAllowed
+            | Code::EndpointNotAllowed
+            | Code::RoleMissing
+            | Code::ScopeMissing
+    )
+}
