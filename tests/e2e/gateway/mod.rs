@@ -1,6 +1,7 @@
 //! The data plane, through its traffic port.
 
 mod access;
+mod connections;
 mod edge;
 mod faults;
 mod forwarding;
@@ -14,9 +15,15 @@ mod operations;
 mod paths;
 mod replies;
 mod routing;
+mod streams;
 mod versions;
 
+use std::time::Duration;
+
 use e2e::{Backend, Entity, Stack, service};
+
+/// Long enough for a busy machine to do what it is waited for.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// One gateway, a service `echo` behind it, and these routes.
 async fn echoing(backend: &Backend, routes: &[Entity]) -> Stack {
