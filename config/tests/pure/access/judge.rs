@@ -1,0 +1,1 @@
+//! A judge of access, written from the design alone.
