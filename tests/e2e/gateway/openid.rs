@@ -4,7 +4,7 @@
 use std::fs;
 
 use e2e::{Answer, Backend, Entity, OpenId, Request, Stack, application, eventually, issuer, route, service};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const CLIENT_SECRET: &str = "file:openid-client";
@@ -16,14 +16,14 @@ async fn stack_with(backend: &Backend, issuers: &[Entity]) -> (Stack, TempDir) {
     let folder = secrets.path().display().to_string();
     let stack = Stack::builder().setting("GATEWAY_SECRETS_DIR", &folder).start().await;
     stack.put(issuers).await;
-    stack.put(&[service("echo").url(backend.url()), orders(json!({"scopes": ["orders:read"]}))]).await;
+    stack.put(&[service("echo").url(backend.url()), orders(&json!({"scopes": ["orders:read"]}))]).await;
     (stack, secrets)
 }
 
 /// The route with these conditions beside a token.
-fn orders(conditions: serde_json::Value) -> Entity {
+fn orders(conditions: &Value) -> Entity {
     let mut access = json!({"anyOf": ["jwt"], "applicationRequired": false});
-    access.as_object_mut().unwrap().append(conditions.clone().as_object_mut().unwrap());
+    access.as_object_mut().unwrap().extend(conditions.as_object().unwrap().clone());
     route("orders").pattern("/orders").to_service("echo").set("access", access)
 }
 
@@ -86,7 +86,7 @@ async fn scopes_and_roles_of_a_token_decide_and_its_client_binds_it_to_an_applic
         (json!({"roles": ["admin"]}), 403, "role_missing"),
         (json!({"applicationRequired": true}), 403, "service_not_allowed"),
     ] {
-        stack.put(&[orders(conditions)]).await;
+        stack.put(&[orders(&conditions)]).await;
         refused(&stack, &token, status, code).await;
     }
     stack.put(&[shop()]).await;

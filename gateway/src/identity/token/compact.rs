@@ -48,7 +48,7 @@ pub(super) struct Compact<'a> {
     pub(super) claims: Value,
     /// What is signed: header and claims as they were sent.
     pub(super) message: &'a str,
-    pub(super) signature: &'a str,
+    pub(super) signature: Vec<u8>,
 }
 
 impl<'a> Compact<'a> {
@@ -59,9 +59,7 @@ impl<'a> Compact<'a> {
         // The engine refuses padding, other alphabets and stray bits at the end.
         let part = |text: &str| URL_SAFE_NO_PAD.decode(text).ok();
         let (algorithm, kid) = judge_header(&json::object(&part(header)?)?)?;
-        if part(signature)?.is_empty() {
-            return None;
-        }
+        let signature = part(signature).filter(|signature| !signature.is_empty())?;
         let claims = Value::Object(json::object(&part(claims)?)?);
         Some(Self { algorithm, kid, claims, message, signature })
     }
