@@ -127,6 +127,8 @@ pub(super) fn form_encode(value: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn token(header: &str, claims: &str) -> String {
@@ -209,6 +211,23 @@ mod tests {
             "..".to_owned(),
         ] {
             assert!(Compact::parse(&bad).is_none(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_judged_without_a_panic(text in "\\PC*", parts in "[a-zA-Z0-9_.-]{0,40}(\\.[a-zA-Z0-9_-]{0,40}){2}") {
+            for text in [text, parts] {
+                let _ = (Form::of(&text), Compact::parse(&text));
+            }
+        }
+
+        #[test]
+        fn any_header_and_claims_are_judged_without_a_panic(header in ".*", claims in "\\{.*\\}", signature in ".*") {
+            let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
+            for header in [header.as_str(), r#"{"alg":"ES256"}"#] {
+                let _ = Compact::parse(&format!("{}.{}.{}", encode(header), encode(&claims), encode(&signature)));
+            }
         }
     }
 
