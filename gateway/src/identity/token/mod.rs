@@ -169,6 +169,9 @@ impl Tokens {
 
     /// The key that the token names, fetched if need be.
     async fn find_key(&self, verifier: &Arc<Verifier>, parts: &Compact<'_>, now: Timestamp) -> Option<Arc<Key>> {
+        if let Some(reference) = &verifier.issuer.secret {
+            self.secrets.resolve_or_read(reference).await;
+        }
         let pick = || verifier.key(parts.algorithm, parts.kid.as_deref(), &self.secrets);
         match (pick(), verifier.source()) {
             (Pick::One(key), _) => Some(key),

@@ -194,6 +194,13 @@ async fn each_issuer_vouches_for_its_own_tokens_only() {
 }
 
 #[tokio::test]
+async fn the_first_token_of_a_new_issuer_waits_for_its_secret() {
+    let world = World::with(vec![with_secret()]).await;
+    world.secrets.keep(vec![]).await;
+    world.judge(&signer::sign(JwtAlgorithm::HS256, "a", &claims())).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_secret_that_is_away_or_a_key_that_cannot_be_used_refuses_and_is_named() {
     let world = World::with(vec![with_secret()]).await;
     fs::remove_file(world.directory.path().join("jwt")).unwrap();
