@@ -7,10 +7,13 @@ use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use benches::consumers::{Consumers, KEYS_EACH, application, prefix};
 use benches::fleet;
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
-use gateway_config::model::{Change, Edit, Item, Kind, Timestamp};
-use gateway_config::snapshot::{BodyFacts, Caller, RequestFacts, Snapshot, compile, decide, match_request};
+use gateway_config::model::{Application, Change, Edit, Item, Kind, Timestamp};
+use gateway_config::snapshot::{
+    BodyFacts, Caller, Outcome, RequestFacts, Snapshot, Verified, compile, decide, match_request,
+};
 use http::{HeaderMap, Method, header};
 use serde_json::json;
 
@@ -176,5 +179,70 @@ fn applying(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(core, judging, the_long_way, compiling, applying);
+/// A caller with a key of an application with a whitelist and a limit, on a route with a limit: all but the counting.
+fn access(criterion: &mut Criterion) {
+    let headers = headers();
+    let mut group = criterion.benchmark_group("access");
+    for entries in [10, 1_000] {
+        let mut consumers = Consumers::new(1).unwrap();
+        let Some(Item::Application(made)) = consumers.applications.pop() else { return };
+        let own = application(0, (0..entries).map(|number| format!("/api/resource-{number}/items/{{id}}")));
+        let own = Application { api_keys: made.api_keys.clone(), ..own };
+        consumers.applications.push(Item::Application(Arc::new(own)));
+        let snapshot = compile(&consumers.configuration(URL).unwrap(), 1).unwrap();
+        let found = snapshot.key(prefix(&consumers.keys[0]).unwrap()).unwrap();
+        let verified = Verified { application: Some(found.application.clone()), key: Some(found.key.id), token: None };
+        let caller = Caller::Verified(verified);
+        let path = fleet::path(entries / 2);
+        group.bench_function(BenchmarkId::new("match and decide with a key, by whitelist", entries), |bench| {
+            bench.iter(|| {
+                let facts = facts(&path, &headers);
+                let matched = match_request(&snapshot, &facts);
+                let decision = decide(&snapshot, &matched, &caller, &BodyFacts::default());
+                assert!(matches!(decision.outcome, Outcome::Forward(_)));
+                black_box(decision)
+            });
+        });
+    }
+    group.finish();
+}
+
+/// By the number of keys, ten for each application. Made anew for each size: hashing 100,000 takes some seconds.
+fn consumers(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("keys");
+    group.sample_size(20);
+    for applications in [1, 10_000] {
+        let consumers = Consumers::new(applications).unwrap();
+        let configuration = consumers.configuration(URL).unwrap();
+        let keys = applications * KEYS_EACH;
+        group.bench_function(BenchmarkId::new("compile", keys), |bench| {
+            bench.iter(|| black_box(compile(&configuration, 1).unwrap()));
+        });
+        let snapshot = compile(&configuration, 1).unwrap();
+        let mut at = consumers.spread().cycle();
+        // Copied outside of what is timed: a request's own bytes were read just before.
+        let mut presented = || prefix(at.next().unwrap()).unwrap().to_owned();
+        group.bench_function(BenchmarkId::new("find", keys), |bench| {
+            let find = |prefix: &mut String| black_box(snapshot.key(prefix).unwrap().key.is_active);
+            bench.iter_batched_ref(&mut presented, find, FEW_AT_ONCE);
+        });
+        let mut number = 0;
+        let mut change = || {
+            number = (number + 7919) % applications;
+            let Item::Application(before) = &consumers.applications[number] else { unreachable!() };
+            let changed = Application { description: "changed".to_owned(), ..(**before).clone() };
+            Change { generation: 2, edits: vec![Edit::Put(Item::Application(Arc::new(changed)))] }
+        };
+        group.bench_function(BenchmarkId::new("apply an application", keys), |bench| {
+            bench.iter_batched(
+                &mut change,
+                |change| black_box(snapshot.apply(&change).unwrap()).generation(),
+                BatchSize::SmallInput,
+            );
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(core, judging, the_long_way, compiling, applying, access, consumers);
 criterion_main!(core);

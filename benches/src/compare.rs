@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::load::Load;
+use crate::load::{Load, Requests};
 use crate::peer::Peer;
 use crate::statistics::Spread;
 
@@ -14,11 +14,11 @@ pub struct Rounds {
     pub connections: usize,
 }
 
-/// A peer and the paths that it is asked for.
+/// A peer and what it is asked for.
 #[derive(Debug)]
 pub struct Contender {
     pub peer: Peer,
-    pub paths: Vec<String>,
+    pub requests: Requests,
 }
 
 #[derive(Debug, Default)]
@@ -30,12 +30,22 @@ struct Measured {
 }
 
 impl Rounds {
+    /// How many requests each contender gets in all.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.rounds * self.requests + self.settling()
+    }
+
+    fn settling(&self) -> usize {
+        self.requests / 10 + 1
+    }
+
     /// Measures and prints a table; the ratios are to the first contender. Answers the median ratios.
     pub fn run(&self, title: &str, contenders: &[Contender]) -> anyhow::Result<Vec<f64>> {
         let mut measured: Vec<Measured> = contenders.iter().map(|_| Measured::default()).collect();
         for contender in contenders {
             // Connections to the origin, allocators and branch predictors settle before anything counts.
-            self.measure(contender, self.requests / 10 + 1, &mut Measured::default())?;
+            self.measure(contender, self.settling(), &mut Measured::default())?;
         }
         for round in 0..self.rounds {
             let mut turn: Vec<_> = contenders.iter().zip(&mut measured).collect();
@@ -53,8 +63,8 @@ impl Rounds {
     fn measure(&self, contender: &Contender, requests: usize, into: &mut Measured) -> anyhow::Result<()> {
         let load = Load {
             target: contender.peer.address,
-            paths: contender.paths.clone(),
-            requests,
+            requests: &contender.requests,
+            count: requests,
             connections: self.connections,
         };
         let process = contender.peer.process();

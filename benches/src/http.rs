@@ -20,13 +20,13 @@ impl Answer {
     }
 }
 
-/// Sends `body` as JSON, with `token` as the bearer where there is one.
-pub fn send(to: SocketAddr, method: &str, target: &str, token: Option<&str>, body: &str) -> anyhow::Result<Answer> {
+/// Sends `body` as JSON, with a header line (without its end) where there is one.
+pub fn send(to: SocketAddr, method: &str, target: &str, line: Option<&str>, body: &str) -> anyhow::Result<Answer> {
     let mut stream = TcpStream::connect(to).with_context(|| format!("could not connect to {to}"))?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    let token = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
+    let line = line.map(|line| format!("{line}\r\n")).unwrap_or_default();
     let content = format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len());
-    let head = format!("{method} {target} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\n{token}{content}\r\n");
+    let head = format!("{method} {target} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\n{line}{content}\r\n");
     stream.write_all(&[head.as_bytes(), body.as_bytes()].concat())?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).with_context(|| format!("no answer to {method} {target}"))?;

@@ -2,14 +2,20 @@
 //! bare Pingora and nginx, on one machine and in one run, by the CPU time that the kernel charges them.
 
 pub mod compare;
+pub mod consumers;
 pub mod fleet;
+pub mod flood;
 pub mod http;
+pub mod keys;
 pub mod load;
 pub mod memory;
 pub mod origin;
+pub mod pace;
 pub mod peer;
+pub mod policy;
 pub mod process;
 pub mod reload;
 pub mod routes;
 pub mod stack;
 pub mod statistics;
+pub mod tokens;

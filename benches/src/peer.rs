@@ -6,14 +6,51 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::policy::Credential;
 use crate::process::{Process, beside, free_address};
 use crate::stack::Stack;
+use crate::tokens::Signing;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum PeerName {
     Bare,
     Nginx,
+    /// Its route asks for nothing
     Gateway,
+    /// A key that was verified before
+    GatewayKey,
+    /// A token that was verified before
+    GatewayJwt,
+    /// Another token each time, signed with HS256
+    GatewayHs256,
+    GatewayRs256,
+    GatewayEs256,
+}
+
+impl PeerName {
+    /// What its requests carry, where they must carry something.
+    #[must_use]
+    pub fn credential(self) -> Option<Credential> {
+        match self {
+            Self::Bare | Self::Nginx | Self::Gateway => None,
+            Self::GatewayKey => Some(Credential::Key),
+            Self::GatewayJwt => Some(Credential::Jwt),
+            Self::GatewayHs256 => Some(Credential::Fresh(Signing::Hs256)),
+            Self::GatewayRs256 => Some(Credential::Fresh(Signing::Rs256)),
+            Self::GatewayEs256 => Some(Credential::Fresh(Signing::Es256)),
+        }
+    }
+
+    /// What it may cost of bare Pingora's CPU, where that is promised.
+    #[must_use]
+    pub fn limit(self) -> Option<f64> {
+        match self {
+            Self::Gateway => Some(1.05),
+            Self::GatewayKey | Self::GatewayJwt => Some(1.10),
+            Self::GatewayHs256 => Some(1.15),
+            Self::Bare | Self::Nginx | Self::GatewayRs256 | Self::GatewayEs256 => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -30,7 +67,7 @@ enum Running {
 }
 
 impl Peer {
-    /// `None` with a line that says why, when the peer is not installed.
+    /// A peer that lets everybody in. `None` with a line that says why, when it is not installed.
     pub fn start(name: PeerName, origin: SocketAddr) -> anyhow::Result<Option<Self>> {
         let label = format!("{name:?}").to_lowercase();
         if name == PeerName::Gateway {
@@ -58,11 +95,6 @@ impl Peer {
     #[must_use]
     pub fn of_stack(name: String, stack: Stack) -> Self {
         Self { name, address: stack.traffic, running: Running::Gatehouse(Box::new(stack)) }
-    }
-
-    #[must_use]
-    pub fn is_gateway(&self) -> bool {
-        matches!(self.running, Running::Gatehouse(_))
     }
 
     #[must_use]

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use crate::compare::{Contender, Rounds};
 use crate::fleet;
+use crate::load::Requests;
 use crate::peer::Peer;
 use crate::stack::Stack;
 
@@ -14,8 +15,9 @@ pub fn run(rounds: &Rounds, sizes: &[usize], origin: SocketAddr) -> anyhow::Resu
         let stack = Stack::start(None, origin, *routes, 1)?;
         let peer = Peer::of_stack(format!("{routes} routes"), stack);
         // A prime step: neighbours in the configuration are not neighbours in time.
-        let paths = (0..*routes).map(|number| fleet::path(number * 7919 % routes)).collect();
-        contenders.push(Contender { peer, paths });
+        let paths: Vec<String> = (0..*routes).map(|number| fleet::path(number * 7919 % routes)).collect();
+        let requests = Requests::to_paths(peer.address, paths.iter().map(String::as_str));
+        contenders.push(Contender { peer, requests });
     }
     rounds.run("Gatehouse by the size of its configuration, 1 KiB", &contenders)
 }

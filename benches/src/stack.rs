@@ -18,6 +18,11 @@ use crate::process::{Process, beside};
 use crate::{fleet, http};
 
 const TOKEN: &str = "benches-token-benches-token-benches-token";
+/// Of the fleet: whoever has it can make texts that look like keys.
+pub const MASTER_KEY: &str = "benches-master-key-benches-master-key";
+/// The secret that issuers of HS256 refer to, and what it holds.
+pub const SECRET_VARIABLE: &str = "GATEWAY_SECRET_BENCHES";
+pub const SECRET: &str = "a secret of the benches, long enough for HS256";
 
 /// Proposals in one transaction; a write of ten thousand would hold the head's lock for long.
 const BATCH: usize = 1000;
@@ -37,6 +42,14 @@ impl Stack {
     /// Over SQLite, or over the database at `url`, with `routes` routes and `services` services in front of `origin`, written
     /// before the gateway starts.
     pub fn start(url: Option<&str>, origin: SocketAddr, routes: usize, services: usize) -> anyhow::Result<Self> {
+        Self::start_filled(url, async |store| write(store, origin, routes, services).await)
+    }
+
+    /// Over the database at `url`, or over SQLite, with what `fill` writes before the gateway starts.
+    pub fn start_filled(
+        url: Option<&str>,
+        fill: impl AsyncFnOnce(Arc<dyn Store>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let url = url.map_or_else(|| format!("sqlite://{}", folder.path().join("gateway.db").display()), str::to_owned);
         let command = |program: &str| -> anyhow::Result<Command> {
@@ -45,12 +58,13 @@ impl Stack {
             command.env_remove("RUST_LOG").env("DATABASE_URL", &url).env("DATA_DIR", folder.path().join(program));
             command.env("LOG_FORMAT", "json").env("ADMIN_TOKEN", TOKEN);
             // On Postgres it must be given.
-            command.env("GATEWAY_MASTER_KEY", "benches-master-key-benches-master-key");
+            command.env("GATEWAY_MASTER_KEY", MASTER_KEY).env(SECRET_VARIABLE, SECRET);
             Ok(command)
         };
         let mut admin_process = Process::start("admin-api", command("admin-api")?, folder.path())?;
         let admin = admin_process.wait_listening("admin")?;
-        write(&url, origin, routes, services)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        runtime.block_on(async { fill(store::open(&url).await?).await })?;
         let mut gateway = command("gateway")?;
         gateway.args(["--listen-tls", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--threads", "1"]);
         let mut gateway = Process::start("gateway", gateway, folder.path())?;
@@ -73,11 +87,25 @@ impl Stack {
 
     /// Puts an entity through the admin API; `path` is below `/admin`.
     pub fn put(&self, path: &str, value: &Value) -> anyhow::Result<http::Answer> {
-        let answer = http::send(self.admin, "PUT", &format!("/admin{path}"), Some(TOKEN), &value.to_string())?;
-        if !matches!(answer.status, 200 | 201) {
-            bail!("PUT {path} was answered {} {}", answer.status, answer.body);
+        self.ask("PUT", path, value)
+    }
+
+    /// As an operator; anything but a success is an error.
+    pub fn ask(&self, method: &str, path: &str, value: &Value) -> anyhow::Result<http::Answer> {
+        let body = if value.is_null() { String::new() } else { value.to_string() };
+        let bearer = format!("authorization: Bearer {TOKEN}");
+        let answer = http::send(self.admin, method, &format!("/admin{path}"), Some(&bearer), &body)?;
+        if !matches!(answer.status, 200 | 201 | 204) {
+            bail!("{method} {path} was answered {} {}", answer.status, answer.body);
         }
         Ok(answer)
+    }
+
+    /// A new key of the application, served by the gateway when this returns.
+    pub fn make_key(&self, application: &str) -> anyhow::Result<String> {
+        let path = format!("/access/applications/{application}/keys?wait=5s");
+        let answer = self.ask("POST", &path, &json!({"name": "benches"}))?.json()?;
+        Ok(answer.get("key").and_then(Value::as_str).context("the answer shows no key")?.to_owned())
     }
 
     /// One service and one route to it for everything, served by the gateway when this returns.
@@ -110,20 +138,16 @@ pub fn postgres_database(cluster: &str) -> anyhow::Result<String> {
     Ok(format!("{server}/{name}"))
 }
 
-fn write(url: &str, origin: SocketAddr, routes: usize, services: usize) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    runtime.block_on(async {
-        let store: Arc<dyn Store> = store::open(url).await?;
-        let changer = Changer::new(store, Arc::new(SystemClock));
-        let url = format!("http://{origin}");
-        let services_first =
-            (0..services).map(|number| (Kind::Service, fleet::service_name(number), fleet::service(number, &url)));
-        let routes = (0..routes).map(|number| (Kind::Route, fleet::route_name(number), fleet::route(number, services)));
-        let proposals: Vec<Proposal> =
-            services_first.chain(routes).map(|(kind, name, value)| Proposal::put(kind, &name, value)).collect();
-        for batch in proposals.chunks(BATCH) {
-            changer.write("benches", batch).await.context("could not write the configuration")?;
-        }
-        anyhow::Ok(())
-    })
+async fn write(store: Arc<dyn Store>, origin: SocketAddr, routes: usize, services: usize) -> anyhow::Result<()> {
+    let changer = Changer::new(store, Arc::new(SystemClock));
+    let url = format!("http://{origin}");
+    let services_first =
+        (0..services).map(|number| (Kind::Service, fleet::service_name(number), fleet::service(number, &url)));
+    let routes = (0..routes).map(|number| (Kind::Route, fleet::route_name(number), fleet::route(number, services)));
+    let proposals: Vec<Proposal> =
+        services_first.chain(routes).map(|(kind, name, value)| Proposal::put(kind, &name, value)).collect();
+    for batch in proposals.chunks(BATCH) {
+        changer.write("benches", batch).await.context("could not write the configuration")?;
+    }
+    Ok(())
 }

@@ -18,7 +18,7 @@ use crate::gate::Gate;
 use crate::live::Live;
 use crate::observe::metrics::Metrics;
 use crate::own;
-use crate::policy::body::{BodyWatch, Watched, declared};
+use crate::policy::body::{BodyWatch, Watched, declared, is_encoded};
 use crate::policy::limits::headers_of;
 use crate::policy::screening::{Finding, screen_request};
 use crate::reply;
@@ -123,6 +123,10 @@ fn check_body(session: &Session, decision: &Decision) -> Result<(), Refusal> {
     let Some(route) = decision.route.as_ref().filter(|route| route.source.screening != Screening::Off) else {
         return Ok(());
     };
+    if route.source.screening == Screening::Block && is_encoded(&head.headers) {
+        let message = "the body must come without a Content-Encoding, so that it can be screened";
+        return Err(Refusal { message: Some(message.into()), ..Refusal::new(Code::UnsupportedMediaType) });
+    }
     // The target as it came: what is found there is found in whatever a backend makes of it.
     let target = String::from_utf8_lossy(head.raw_path());
     let (path, query) = target.split_once('?').map_or((&*target, None), |(path, query)| (path, Some(query)));
@@ -136,8 +140,7 @@ fn check_body(session: &Session, decision: &Decision) -> Result<(), Refusal> {
 
 fn watch_for(session: &Session, decision: &Decision) -> BodyWatch {
     let mode = decision.route.as_ref().map_or(Screening::Off, |route| route.source.screening);
-    // Whatever says Upgrade: a body that comes before the switch is a body.
-    BodyWatch::new(decision.max_body_bytes, mode, &session.req_header().headers, true)
+    BodyWatch::new(decision.max_body_bytes, mode, &session.req_header().headers)
 }
 
 /// The text itself is not logged: it is the client's, and may be a password that only looks like an attack.

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 
 use anyhow::bail;
+use gateway_config::master_key::MasterKey;
 use gateway_config::snapshot::compile;
 use gateway_config::store;
 
@@ -27,6 +28,7 @@ pub(crate) fn check(settings: &ServeSettings) -> anyhow::Result<()> {
         say(flag, can_bind(address));
     }
     say("--data-dir", can_write(settings));
+    say("master key", master_key(settings));
     say("database", runtime.block_on(can_load(settings)));
     say("snapshot on disk", snapshot_on_disk(settings));
     if !wrong.is_empty() {
@@ -55,6 +57,14 @@ fn can_write(settings: &ServeSettings) -> Result<String, String> {
     written
         .map(|()| dir.display().to_string())
         .map_err(|error| format!("could not write to {}: {error}", dir.display()))
+}
+
+fn master_key(settings: &ServeSettings) -> Result<String, String> {
+    match MasterKey::find(&settings.common.database_url) {
+        Ok(Some(_)) => Ok("there".to_owned()),
+        Ok(None) => Ok("none yet; serve makes one beside the database".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 async fn can_load(settings: &ServeSettings) -> Result<String, String> {

@@ -64,6 +64,9 @@ pub(crate) struct ServeSettings {
     /// Redis, for limits that the fleet shares: redis://… or rediss://…
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub(crate) redis_url: Option<String>,
+    /// How long a request waits for Redis before its shared limits do without; a little more may pass
+    #[arg(long, env = "GATEWAY_LIMITS_STORE_DEADLINE_MS", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub(crate) limits_store_deadline_ms: u64,
     /// Where the admin API listens: the gateway itself never fetches from there, whatever a URL in the configuration says
     #[arg(long, env = "ADMIN_LISTEN", default_value = "127.0.0.1:4201")]
     pub(crate) admin_listen: Option<SocketAddr>,

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 
 use anyhow::bail;
-use benches::compare::{Contender, Rounds};
-use benches::peer::{Peer, PeerName};
+use benches::compare::Rounds;
+use benches::peer::PeerName;
 use benches::stack::postgres_database;
-use benches::{memory, origin, reload, routes};
-use clap::{Parser, Subcommand};
+use benches::{flood, keys, memory, origin, policy, reload, routes};
+use clap::{Args, Parser, Subcommand};
 
 #[derive(Parser)]
 #[command(about = "What Gatehouse costs, beside bare Pingora and nginx", args_conflicts_with_subcommands = true)]
@@ -17,13 +17,8 @@ struct Settings {
     peers: Vec<PeerName>,
     #[arg(long, value_delimiter = ',', default_value = "1k,100k")]
     sizes: Vec<String>,
-    #[arg(long, default_value_t = 20)]
-    rounds: usize,
-    /// In each round, to each peer
-    #[arg(long, default_value_t = 100_000)]
-    requests: usize,
-    #[arg(long, default_value_t = 64)]
-    connections: usize,
+    #[command(flatten)]
+    rounds: RoundSettings,
     /// Compare the gateway with itself at these numbers of routes instead
     #[arg(long, value_delimiter = ',')]
     routes: Vec<usize>,
@@ -34,8 +29,24 @@ struct Settings {
     command: Option<Command>,
 }
 
-/// What the gateway may cost of bare Pingora's CPU, and 10,000 routes of ten's.
-const PLAIN: f64 = 1.05;
+#[derive(Args, Clone, Copy)]
+struct RoundSettings {
+    #[arg(long, default_value_t = 20)]
+    rounds: usize,
+    /// In each round, to each peer
+    #[arg(long, default_value_t = 100_000)]
+    requests: usize,
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+}
+
+impl From<RoundSettings> for Rounds {
+    fn from(RoundSettings { rounds, requests, connections }: RoundSettings) -> Self {
+        Self { rounds, requests, connections }
+    }
+}
+
+/// What 10,000 routes may cost of ten's CPU.
 const LARGE: f64 = 1.3;
 /// Milliseconds until a change is served, at the 99th percentile.
 const SERVED_SQLITE: f64 = 300.0;
@@ -56,6 +67,21 @@ enum Command {
         #[arg(long, default_value_t = 10_000)]
         reloads: usize,
     },
+    /// 100,000 API keys beside ten: CPU of a request, memory, and the time until a revocation holds
+    Keys {
+        #[command(flatten)]
+        rounds: RoundSettings,
+        /// With ten keys each
+        #[arg(long, default_value_t = 10_000)]
+        applications: usize,
+        #[arg(long, default_value_t = 100)]
+        revocations: usize,
+        /// A Postgres to measure revocations in too; a database is made in it
+        #[arg(long, env = "GATEHOUSE_TEST_POSTGRES", hide_env_values = true)]
+        postgres: Option<String>,
+    },
+    /// Good requests with and without wrong keys beside them
+    Flood(flood::Plan),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -64,6 +90,13 @@ fn main() -> anyhow::Result<()> {
     let missed = match &settings.command {
         Some(Command::Reload { changes, postgres }) => reloads(*changes, postgres.as_deref(), origin)?,
         Some(Command::Memory { reloads }) => memory::run(*reloads, origin)?,
+        Some(Command::Keys { rounds, applications, revocations, postgres }) => {
+            let (applications, revocations) = (*applications, *revocations);
+            let plan =
+                keys::Plan { rounds: (*rounds).into(), applications, revocations, postgres: postgres.as_deref() };
+            keys::run(&plan, origin)?
+        }
+        Some(Command::Flood(plan)) => flood::run(plan, origin)?,
         None => cpu(&settings, origin)?,
     };
     for promise in &missed {
@@ -76,23 +109,25 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn cpu(settings: &Settings, origin: SocketAddr) -> anyhow::Result<Vec<String>> {
-    let Settings { rounds, requests, connections, .. } = *settings;
-    let rounds = Rounds { rounds, requests, connections };
+    let rounds = Rounds::from(settings.rounds);
     if !settings.routes.is_empty() {
         let ratios = routes::run(&rounds, &settings.routes, origin)?;
         return Ok(above(ratios.into_iter().skip(1), LARGE, "a large configuration"));
     }
     let mut missed = Vec::new();
     for size in &settings.sizes {
-        let mut contenders = Vec::new();
+        let (mut contenders, mut limits) = (Vec::new(), Vec::new());
         for name in &settings.peers {
-            if let Some(peer) = Peer::start(*name, origin)? {
-                contenders.push(Contender { peer, paths: vec![format!("/{size}")] });
+            if let Some(contender) = policy::contender(*name, origin, &format!("/{size}"), rounds.total())? {
+                contenders.push(contender);
+                limits.push(name.limit());
             }
         }
         let ratios = rounds.run(&format!("{size} answers"), &contenders)?;
-        let ours = contenders.iter().zip(ratios).filter(|(contender, _)| contender.peer.is_gateway());
-        missed.extend(above(ours.map(|(_, ratio)| ratio), PLAIN, &format!("{size} answers")));
+        for ((contender, ratio), limit) in contenders.iter().zip(ratios).zip(limits) {
+            let limit = limit.unwrap_or(f64::INFINITY);
+            missed.extend(above([ratio].into_iter(), limit, &format!("{}, {size} answers", contender.peer.name)));
+        }
     }
     Ok(missed)
 }

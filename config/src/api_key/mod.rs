@@ -9,4 +9,4 @@ mod hash;
 mod text;
 
 pub use hash::{Argon2Settings, HashError, HashedKey, Hasher, hash, verify};
-pub use text::{ChecksumKey, KEY_LENGTH, KeyText, NewKey, PREFIX_LENGTH, Presented, generate, parse};
+pub use text::{ChecksumKey, KEY_LENGTH, KeyText, NewKey, PREFIX_LENGTH, Presented, Shaped, generate, parse, shape};

@@ -35,6 +35,13 @@ pub struct NewKey {
     pub prefix: String,
 }
 
+/// A text that has the shape of a key. Anybody can write one.
+#[derive(Clone, Copy)]
+pub struct Shaped<'k> {
+    prefix: &'k str,
+    whole: &'k [u8],
+}
+
 /// A text that has the shape of a key and the right checksum. Whether there is such a key, and whether its secret is right, is
 /// still to be seen.
 #[derive(Clone, Copy)]
@@ -69,6 +76,26 @@ impl KeyText {
     }
 }
 
+impl<'k> Shaped<'k> {
+    #[must_use]
+    pub fn prefix(&self) -> &'k str {
+        self.prefix
+    }
+
+    #[must_use]
+    pub fn whole(&self) -> &'k [u8] {
+        self.whole
+    }
+
+    /// `None` when it was not made under this fleet's master key. Compares in constant time.
+    #[must_use]
+    pub fn check(self, checksum: &ChecksumKey) -> Option<Presented<'k>> {
+        let (body, sum) = self.whole.split_last_chunk::<CHECKSUM_LENGTH>()?;
+        let is_right: bool = checksum.checksum(body).ct_eq(sum).into();
+        is_right.then_some(Presented { prefix: self.prefix, whole: self.whole })
+    }
+}
+
 impl<'k> Presented<'k> {
     #[must_use]
     pub fn prefix(&self) -> &'k str {
@@ -91,6 +118,12 @@ impl fmt::Debug for ChecksumKey {
 impl fmt::Debug for KeyText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("KeyText(…)")
+    }
+}
+
+impl fmt::Debug for Shaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shaped").field("prefix", &self.prefix).finish_non_exhaustive()
     }
 }
 
@@ -118,10 +151,15 @@ pub fn generate(checksum: &ChecksumKey) -> NewKey {
     NewKey { text: KeyText(text.into()), prefix }
 }
 
-/// `None` for whatever is no key of this fleet. Looks at the shape first, so that a text of 8 KiB costs no more than one of a few
-/// bytes; allocates nothing, and compares the checksum in constant time.
+/// `None` for whatever is no key of this fleet. Allocates nothing.
 #[must_use]
 pub fn parse<'k>(checksum: &ChecksumKey, presented: &'k [u8]) -> Option<Presented<'k>> {
+    shape(presented)?.check(checksum)
+}
+
+/// `None` for whatever can't be a key: a text of 8 KiB costs no more than one of a few bytes.
+#[must_use]
+pub fn shape(presented: &[u8]) -> Option<Shaped<'_>> {
     let (body, sum) = presented.split_last_chunk::<CHECKSUM_LENGTH>()?;
     let (prefix, secret) = body.split_first_chunk::<PREFIX_LENGTH>()?;
     let id = prefix.strip_prefix(MARK.as_bytes())?;
@@ -130,9 +168,7 @@ pub fn parse<'k>(checksum: &ChecksumKey, presented: &'k [u8]) -> Option<Presente
     if !(is_plain(id) && is_plain(secret) && is_plain(sum)) {
         return None;
     }
-    let is_right: bool = checksum.checksum(body).ct_eq(sum).into();
-    let prefix = std::str::from_utf8(prefix).ok()?;
-    is_right.then_some(Presented { prefix, whole: presented })
+    Some(Shaped { prefix: std::str::from_utf8(prefix).ok()?, whole: presented })
 }
 
 fn letter(digit: u64) -> u8 {

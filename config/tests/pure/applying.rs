@@ -1,18 +1,20 @@
 //! Applying a change against compiling what it leads to, over random sequences of changes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
-use gateway_config::model::{Change, Configuration, Edit, Kind};
-use gateway_config::snapshot::{BodyFacts, Caller, Outcome, Snapshot, compile, decide, match_request};
+use gateway_config::model::{Change, Configuration, Edit, Id, Item, Kind};
+use gateway_config::snapshot::{BodyFacts, Caller, Outcome, Snapshot, Verified, compile, decide, match_request};
 use proptest::prelude::*;
-use proptest::sample::select;
+use proptest::sample::{select, subsequence};
 use serde_json::json;
 
-use crate::world::{Request, item, request, route_value};
+use crate::world::{Request, item, pattern, request, route_value};
 
 const SERVICES: [&str; 3] = ["s", "t", "u"];
+const APPLICATIONS: [&str; 3] = ["x", "y", "z"];
+const ISSUERS: [&str; 3] = ["i1", "i2", "i3"];
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
@@ -39,8 +41,9 @@ proptest! {
                     prop_assert_eq!(whole.digest(), wanted.digest());
                     prop_assert_eq!(next.configuration(), wanted.clone());
                     for request in &requests {
-                        prop_assert_eq!(decision(&next, request), decision(&whole, request));
+                        prop_assert_eq!(decisions(&next, request), decisions(&whole, request));
                     }
+                    leads_credentials_where_they_belong(&next, &wanted)?;
                     shares_what_it_did_not_touch(&snapshot, &next, &change)?;
                     (snapshot, configuration) = (next, wanted);
                 }
@@ -82,14 +85,106 @@ fn edit() -> impl Strategy<Value = Edit> {
     let defaults = (0..3u32)
         .prop_map(|more| Edit::Put(item(Kind::Defaults, json!({"name": "defaults", "maxUriBytes": 8000 + more}))));
     let reset = Just(Edit::Delete { kind: Kind::Defaults, name: "defaults".to_owned() });
-    prop_oneof![8 => put_route, 3 => delete_route, 5 => put_service, 1 => delete_service, 1 => defaults, 1 => reset]
+    prop_oneof![
+        8 => put_route, 3 => delete_route, 5 => put_service, 1 => delete_service, 1 => defaults, 1 => reset,
+        8 => put_application(), 2 => delete(Kind::Application, &APPLICATIONS), 4 => put_issuer(), 1 => delete(Kind::Issuer, &ISSUERS),
+    ]
 }
 
-/// A decision in words that two snapshots can be compared by.
-fn decision(snapshot: &Snapshot, request: &Request) -> String {
+fn delete(kind: Kind, names: &[&'static str]) -> impl Strategy<Value = Edit> + use<> {
+    select(names.to_vec()).prop_map(move |name| Edit::Delete { kind, name: name.to_owned() })
+}
+
+/// Few prefixes, clients and patterns for all of them, so that they move between applications and collide now and then.
+fn put_application() -> impl Strategy<Value = Edit> {
+    let keys = subsequence(vec!["k1", "k2", "k3", "k4", "k5", "k6"], 0..2);
+    let by = prop_oneof![4 => select(ISSUERS.to_vec()), 1 => Just("https://idp-1"), 1 => Just("ghost")];
+    let client = (by, select(vec!["web", "mobile", "desk", "till", "robot"]));
+    let clients = prop::collection::vec(client, 0..2);
+    let entry = (pattern(), any::<bool>(), 0..3u32);
+    let entries = prop::collection::vec(entry, 0..4);
+    (select(APPLICATIONS.to_vec()), prop::bool::weighted(0.9), keys, clients, entries).prop_map(
+        |(name, active, keys, clients, entries)| {
+            let key = |prefix: &&str| json!({"name": prefix, "prefix": prefix});
+            let client = |(issuer, id): &(&str, &str)| json!({"issuer": issuer, "clientId": id});
+            let entry = |(path, public, rate): &(String, bool, u32)| {
+                let all = json!(["*"]);
+                json!({"endpointPath": path, "allowedMethods": all, "allowedVersions": all, "isPublic": public, "rateLimit": rate})
+            };
+            let value = json!({
+                "name": name, "isActive": active, "allowedServices": ["*"], "allowedVersions": ["*"],
+                "apiKeys": keys.iter().map(key).collect::<Vec<_>>(),
+                "jwtClients": clients.iter().map(client).collect::<Vec<_>>(),
+                "whitelist": entries.iter().map(entry).collect::<Vec<_>>(),
+            });
+            Edit::Put(item(Kind::Application, value))
+        },
+    )
+}
+
+fn put_issuer() -> impl Strategy<Value = Edit> {
+    let iss = select(vec!["https://idp-1", "https://idp-2", "https://idp-3", "https://idp-4", "i2"]);
+    (select(ISSUERS.to_vec()), iss).prop_map(|(name, iss)| {
+        let keys = "https://idp.example/keys";
+        let value = json!({"name": name, "issuer": iss, "algorithms": ["RS256"], "jwksUrl": keys});
+        Edit::Put(item(Kind::Issuer, value))
+    })
+}
+
+/// Looks every key, issuer and client up, against a look at the whole configuration.
+fn leads_credentials_where_they_belong(
+    snapshot: &Snapshot,
+    configuration: &Configuration,
+) -> Result<(), TestCaseError> {
+    let (mut keys, mut clients) = (BTreeMap::new(), BTreeMap::new());
+    let mut issuers = BTreeMap::new();
+    for item in configuration.items() {
+        match item {
+            Item::Issuer(it) => drop(issuers.insert(it.name.clone(), it.issuer.clone())),
+            Item::Application(it) => {
+                keys.extend(it.api_keys.iter().map(|key| (key.prefix.clone(), it.name.clone())));
+                clients.extend(
+                    it.jwt_clients.iter().map(|to| ((to.issuer.clone(), to.client_id.clone()), it.name.clone())),
+                );
+            }
+            _ => {}
+        }
+    }
+    for prefix in ["k1", "k2", "k3", "k4", "k5", "k6"] {
+        let found = snapshot.key(prefix);
+        prop_assert!(found.is_none_or(|found| found.key.prefix == prefix));
+        let is_whole = found.is_none_or(|it| {
+            snapshot.application(&it.application.name).is_some_and(|own| Arc::ptr_eq(own, it.application))
+        });
+        prop_assert!(is_whole, "{} leads to an application that is gone", prefix);
+        prop_assert_eq!(found.map(|it| it.application.name.to_string()), keys.get(prefix).cloned());
+    }
+    prop_assert_eq!(snapshot.issuers().count(), issuers.len());
+    for (name, iss) in &issuers {
+        let issuer = snapshot.issuer(name).unwrap();
+        prop_assert_eq!(&snapshot.issuer_of(iss).unwrap().name, name);
+        for client in ["web", "mobile", "desk", "till", "robot"] {
+            let bound = |by: &String| clients.get(&(by.clone(), client.to_owned()));
+            let found = snapshot.application_of_client(issuer, client).map(|it| it.name.to_string());
+            prop_assert_eq!(found.as_ref(), bound(name).or_else(|| bound(iss)));
+        }
+    }
+    Ok(())
+}
+
+/// What follows for the anonymous and for a caller of each application, in words that two snapshots can be compared by.
+fn decisions(snapshot: &Snapshot, request: &Request) -> String {
+    let known = APPLICATIONS.iter().filter_map(|name| snapshot.application(name).cloned()).map(|application| {
+        Caller::Verified(Verified { application: Some(application), key: Some(Id::default()), token: None })
+    });
+    std::iter::once(Caller::Anonymous).chain(known).map(|caller| decision(snapshot, request, &caller)).collect()
+}
+
+fn decision(snapshot: &Snapshot, request: &Request, caller: &Caller) -> String {
     let facts = request.facts();
-    let decision = decide(snapshot, &match_request(snapshot, &facts), &Caller::Anonymous, &BodyFacts::default());
+    let decision = decide(snapshot, &match_request(snapshot, &facts), caller, &BodyFacts::default());
     let mut words = format!("{:?} {:?} ", decision.route.map(|route| route.source.name.clone()), decision.trail);
+    write!(words, "{:?} {:?} ", decision.application.map(|it| it.name.clone()), decision.counters).unwrap();
     match decision.outcome {
         Outcome::Forward(to) => {
             write!(words, "{} {:?} {:?} {:?}", to.service.source.service_name, to.version, to.cluster, to.path)
@@ -107,6 +202,9 @@ fn shares_what_it_did_not_touch(before: &Snapshot, after: &Snapshot, change: &Ch
     }
     for service in before.services().filter(|it| !touched.contains(&(Kind::Service, &it.source.service_name))) {
         prop_assert!(after.service(&service.source.service_name).is_some_and(|it| Arc::ptr_eq(it, service)));
+    }
+    for application in before.applications().filter(|it| !touched.contains(&(Kind::Application, &it.source.name))) {
+        prop_assert!(after.application(&application.name).is_some_and(|it| Arc::ptr_eq(it, application)));
     }
     Ok(())
 }

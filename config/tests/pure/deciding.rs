@@ -1,9 +1,12 @@
 //! Deciding holds for whatever comes in: no facts make it panic, and who is not let in stays out.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 
-use gateway_config::model::{Kind, Timestamp};
-use gateway_config::snapshot::{BodyFacts, Caller, Code, Outcome, RequestFacts, Snapshot, decide, match_request, path};
+use gateway_config::model::{Id, Kind, Timestamp};
+use gateway_config::snapshot::{
+    BodyFacts, Caller, Code, Outcome, RequestFacts, Snapshot, Token, Verified, decide, match_request, path,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -20,6 +23,8 @@ proptest! {
         lines in prop::collection::vec((0..4usize, prop::collection::vec(any::<u8>(), 0..12)), 0..6),
         address in any::<u128>(),
         entropy in any::<u64>(),
+        key in any::<bool>(),
+        token in prop::option::of(token()),
     ) {
         let names = ["x-api-version", "cookie", "x-user", "origin"];
         let mut headers = HeaderMap::new();
@@ -41,7 +46,14 @@ proptest! {
             entropy,
         };
         let snapshot = world();
-        for caller in [Caller::Anonymous, Caller::Rejected(Code::CredentialsInvalid)] {
+        // Of this snapshot, of another one, and of none.
+        let shop = snapshot.application("shop").cloned();
+        let stranger = put(&Snapshot::empty(), &[application("gone")]).unwrap().application("gone").cloned();
+        let known = |application| Caller::Verified(Verified {
+            application, key: key.then(Id::default), token: token.clone().map(Arc::new),
+        });
+        let rejected = Caller::Rejected(Code::CredentialsInvalid);
+        for caller in [Caller::Anonymous, rejected, known(None), known(shop), known(stranger)] {
             let matched = match_request(&snapshot, &facts);
             let decision = decide(&snapshot, &matched, &caller, &BodyFacts::default());
             for step in decision.trail {
@@ -103,6 +115,32 @@ fn who_is_not_let_in_by_name_stays_out() {
     assert_eq!(refused("/lax", bad()), None);
 }
 
+fn token() -> impl Strategy<Value = Token> {
+    let text = || any::<String>().prop_map(String::into_boxed_str);
+    let texts = || prop::collection::vec(prop_oneof![text(), Just(Box::from("clerk"))], 0..3);
+    (text(), prop::option::of(text()), prop::option::of(text()), texts(), texts()).prop_map(
+        |(issuer, subject, client, roles, scopes)| Token {
+            issuer: issuer.into(),
+            subject,
+            client,
+            roles,
+            scopes,
+            expires_at: None,
+        },
+    )
+}
+
+fn application(name: &str) -> gateway_config::model::Item {
+    let entry = |path: &str, public: bool| json!({"endpointPath": path, "allowedMethods": ["GET"], "allowedVersions": ["v1"], "isPublic": public, "rateLimit": 1});
+    let limit = |by: &str| json!({"requests": 1, "perSeconds": 1, "by": by});
+    let value = json!({
+        "name": name, "allowedServices": ["*"], "allowedVersions": ["v1"], "ipDeny": ["10.0.0.0/8"],
+        "whitelist": [entry("/{a}/{*rest}", true), entry("/v1/a/{*rest}", false)],
+        "limits": [limit("global"), limit("ip"), limit("key"), limit("subject")],
+    });
+    item(Kind::Application, value)
+}
+
 fn public(mut value: Value) -> gateway_config::model::Item {
     value["access"] = json!({"anyOf": ["public"]});
     item(Kind::Route, value)
@@ -125,6 +163,12 @@ fn world() -> Snapshot {
             public(json!({"name": "b", "hosts": ["*.com"], "path": "/{a}/{b}", "target": {"service": "header"}})),
             public(json!({"name": "c", "path": "/{*all}", "query": {"q": "~.*"}, "target": {"service": "cookie"}})),
             public(json!({"name": "d", "path": "/{*all}", "target": {"redirect": {"location": "/x/{all}"}}})),
+            item(Kind::Route, json!({
+                "name": "e", "path": "/v1/{*all}", "target": {"service": "caller"}, "cors": {"allowOrigins": ["*"]},
+                "access": {"roles": ["clerk"], "invalidCredentials": "ignore"},
+            })),
+            item(Kind::Route, json!({"name": "f", "path": "/{version}/{*all}", "priority": 1, "target": {"service": "caller"}})),
+            application("shop"),
         ],
     )
     .unwrap()

@@ -11,10 +11,13 @@ use gateway_config::change::{
 use gateway_config::clock::{Clock, ManualClock};
 use gateway_config::model::{ApiKey, Item, Kind, Timestamp};
 use gateway_config::store::{self, Store};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use sqlx::Connection;
 use tempfile::TempDir;
 
+/// When the clock of the tests begins.
+const BEGAN: i64 = 1_795_000_000_000_000;
 const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$canary";
 
 struct Shop {
@@ -29,7 +32,7 @@ impl Shop {
         let folder = tempfile::tempdir().unwrap();
         let store = store::open(&format!("sqlite://{}/gateway.db", folder.path().display())).await.unwrap();
         store.migrate().await.unwrap();
-        let clock = Arc::new(ManualClock::at(Timestamp::from_micros(1_795_000_000_000_000)));
+        let clock = Arc::new(ManualClock::at(Timestamp::from_micros(BEGAN)));
         let changer = Changer::new(store.clone(), clock.clone());
         changer.write("me", &[application(json!({}))]).await.unwrap();
         Self { changer, store, clock, folder }
@@ -242,4 +245,109 @@ async fn neither_history_nor_public_view_holds_a_hash() {
         .unwrap();
     let history = history.concat();
     assert!(history.contains("gk_00000000000b") && !history.contains("canary"), "{history}");
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Issue {
+        expires_in: Option<i64>,
+    },
+    Rotate {
+        key: usize,
+        overlap: u64,
+        expiry: Expiry,
+    },
+    Update {
+        key: usize,
+        expiry: Expiry,
+    },
+    Revoke {
+        key: usize,
+    },
+    /// The whole application, with keys in its body that are as alive as can be.
+    Put,
+    Patch,
+    Wait {
+        seconds: i64,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let expiry = || {
+        let later = (1_i64..100).prop_map(|seconds| Expiry::At(Timestamp::from_micros(BEGAN + seconds * 1_000_000)));
+        prop_oneof![Just(Expiry::Kept), Just(Expiry::Never), later]
+    };
+    prop_oneof![
+        proptest::option::of(1_i64..50).prop_map(|expires_in| Step::Issue { expires_in }),
+        (0_usize..8, 0_u64..50, expiry()).prop_map(|(key, overlap, expiry)| Step::Rotate { key, overlap, expiry }),
+        (0_usize..8, expiry()).prop_map(|(key, expiry)| Step::Update { key, expiry }),
+        (0_usize..8).prop_map(|key| Step::Revoke { key }),
+        Just(Step::Put),
+        Just(Step::Patch),
+        (1_i64..30).prop_map(|seconds| Step::Wait { seconds }),
+    ]
+}
+
+impl Shop {
+    /// What is refused is refused: here only matters what stands afterwards.
+    async fn take(&self, number: usize, step: &Step) {
+        let keys = self.keys().await;
+        let (id, chosen) = (format!("{number}"), |at: usize| keys.get(at).map(target));
+        match step {
+            Step::Issue { expires_in } => {
+                let end = expires_in.map(|seconds| self.after(seconds));
+                self.changer.issue_key("me", "shop", &hashed(&id), "a key", end).await.unwrap();
+            }
+            Step::Rotate { key, overlap, expiry } => {
+                if let Some(key) = chosen(*key) {
+                    let _ = self.changer.rotate_key("me", &key, &hashed(&id), *overlap, *expiry).await;
+                }
+            }
+            Step::Update { key, expiry } => {
+                if let Some(key) = chosen(*key) {
+                    let _ = self.changer.update_key("me", &key, None, *expiry).await;
+                }
+            }
+            Step::Revoke { key } => {
+                if let Some(key) = chosen(*key) {
+                    self.changer.revoke_key("me", &key).await.unwrap();
+                }
+            }
+            Step::Put | Step::Patch => {
+                let alive = |key: &ApiKey| ApiKey { is_active: true, expires_at: None, ..key.clone() };
+                let alive: Vec<ApiKey> = keys.iter().map(alive).collect();
+                let op = if matches!(step, Step::Put) { Op::Put } else { Op::Patch };
+                let body = json!({"apiKeys": alive, "description": id});
+                self.changer.write("me", &[Proposal { op, ..application(body) }]).await.unwrap();
+            }
+            Step::Wait { seconds } => self.clock.advance_millis(seconds * 1000),
+        }
+    }
+
+    async fn dead(&self) -> Vec<String> {
+        let now = self.clock.now();
+        let is_dead = |key: &&ApiKey| !key.is_active || key.expires_at.is_some_and(|end| end <= now);
+        self.keys().await.iter().filter(is_dead).map(|key| key.prefix.clone()).collect()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn no_sequence_of_writes_brings_a_dead_key_back_or_loses_one(steps in proptest::collection::vec(step(), 1..25)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let shop = Shop::new().await;
+            let (mut dead, mut known) = (Vec::new(), 0);
+            for (number, step) in steps.iter().enumerate() {
+                shop.take(number, step).await;
+                let (now_dead, keys) = (shop.dead().await, shop.keys().await);
+                prop_assert!(dead.iter().all(|key| now_dead.contains(key)), "{step:?} revived one of {dead:?}");
+                prop_assert!(keys.len() >= known, "{step:?} lost a key");
+                (dead, known) = (now_dead, keys.len());
+            }
+            Ok(())
+        })?;
+    }
 }

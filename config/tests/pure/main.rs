@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail by panicking, as tests do")]
 
+mod access;
 mod applying;
 mod changing;
 mod costs;

@@ -74,7 +74,7 @@ fn closeness(route: &Route, host: &str) -> Option<(u8, Reverse<usize>)> {
 }
 
 /// For each segment from the left 0 for a literal, 1 for a name, 2 for a catch-all; and what the names stand for.
-fn fits(pattern: &str, path: &str) -> Option<(Vec<u8>, Vec<String>)> {
+pub(crate) fn fits(pattern: &str, path: &str) -> Option<(Vec<u8>, Vec<String>)> {
     let (mut kinds, mut captures) = (Vec::new(), Vec::new());
     let mut path = path.split('/').skip(1).collect::<Vec<_>>();
     for part in pattern.split('/').skip(1) {

@@ -64,7 +64,7 @@ const ROUTE_HOSTS: [&str; 5] = ["a.com", "x.a.com", "*.a.com", "*.com", "*.x.a.c
 const METHODS: [&str; 4] = ["GET", "POST", "OPTIONS", "PURGE"];
 
 /// Up to three segments of `a`, `b`, a name or, last, a catch-all.
-fn pattern() -> impl Strategy<Value = String> {
+pub(crate) fn pattern() -> impl Strategy<Value = String> {
     let segment = prop_oneof![4 => select(vec!["a", "b"]), 2 => select(vec!["{n}", "{m}"])];
     let last = prop_oneof![3 => Just(None), 2 => Just(Some("{*rest}")), 1 => Just(Some(""))];
     (prop::collection::vec(segment, 0..3), last).prop_map(|(segments, last)| {
@@ -95,11 +95,12 @@ pub(crate) fn route_value(name: String, services: Vec<&'static str>) -> impl Str
         prop_oneof![3 => Just(json!({})), 1 => value.prop_map(move |value| json!({name: value}))]
     };
     let what = (pattern(), subsequence(METHODS.to_vec(), 0..3), conditions("x-a"), conditions("q"), 0..2);
-    let rest = (subsequence(ROUTE_HOSTS.to_vec(), 0..3), prop::bool::weighted(0.9), select(services));
-    (what, rest).prop_map(move |((path, methods, headers, query, priority), (hosts, active, service))| {
+    let any_of = prop_oneof![3 => Just("public"), 2 => Just("api_key")];
+    let rest = (subsequence(ROUTE_HOSTS.to_vec(), 0..3), prop::bool::weighted(0.9), select(services), any_of);
+    (what, rest).prop_map(move |((path, methods, headers, query, priority), (hosts, active, service, any_of))| {
         json!({
             "name": name, "hosts": hosts, "path": path, "methods": methods, "headers": headers, "query": query,
-            "priority": priority, "isActive": active, "target": {"service": service}, "access": {"anyOf": ["public"]},
+            "priority": priority, "isActive": active, "target": {"service": service}, "access": {"anyOf": [any_of]},
         })
     })
 }

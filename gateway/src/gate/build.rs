@@ -20,11 +20,10 @@ use crate::identity::{Identity, Signer};
 use crate::live::Current;
 use crate::observe::metrics::Metrics;
 use crate::policy::limits::{Limiter, SharedStore};
+use crate::policy::screening::prepare;
 use crate::settings::ServeSettings;
 use crate::sync::{Reason, Status};
 
-/// How long a shared limit waits for Redis before it does without.
-const SHARED_LIMIT_DEADLINE: Duration = Duration::from_millis(50);
 const DAY: Duration = Duration::from_hours(24);
 /// How often what is not well is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -77,13 +76,19 @@ impl Gate {
             began: Instant::now(),
         });
         until_stop(Box::pin(sweep_limits(gate.clone())));
+        // Or the first request that is screened would wait for it.
+        tokio::task::spawn_blocking(prepare);
         Ok(gate)
     }
 }
 
 fn shared_store(around: &Surroundings<'_>) -> anyhow::Result<Option<SharedStore>> {
     let Some(url) = around.settings.redis_url.as_deref().filter(|url| !url.is_empty()) else { return Ok(None) };
-    let store = SharedStore::new(url, SHARED_LIMIT_DEADLINE, around.metrics.limits_store_up.clone());
+    let store = SharedStore::new(
+        url,
+        Duration::from_millis(around.settings.limits_store_deadline_ms),
+        around.metrics.limits_store_up.clone(),
+    );
     let store = store.context("could not use REDIS_URL")?;
     tokio::spawn(store.clone().keep_connected(around.stop.clone()));
     Ok(Some(store))

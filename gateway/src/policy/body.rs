@@ -5,7 +5,7 @@ use gateway_config::model::Screening;
 use gateway_config::snapshot::Code;
 use http::{HeaderMap, header};
 
-use super::screening::{self, Finding};
+use super::screening::{self, Finding, Reading};
 
 /// What is watched for in a body.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ pub(crate) struct BodyWatch {
 #[derive(Debug)]
 struct Screened {
     mode: Screening,
-    content_type: Box<str>,
+    reading: Reading,
     /// What came so far. Nothing of it was sent on.
     held: BytesMut,
 }
@@ -32,10 +32,10 @@ pub(crate) enum Watched {
     Stop(Code),
 }
 
-/// What screening can read: JSON and forms. Anything else streams through.
-fn is_readable(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    essence.ends_with("/json") || essence.ends_with("+json") || essence == "application/x-www-form-urlencoded"
+/// A body that comes compressed can't be looked at.
+pub(crate) fn is_encoded(headers: &HeaderMap) -> bool {
+    let encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    encodings.into_iter().any(|value| !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
 }
 
 /// The length that a request declares.
@@ -44,11 +44,10 @@ pub(crate) fn declared(headers: &HeaderMap) -> Option<u64> {
 }
 
 impl BodyWatch {
-    /// `may_hold`: a body that can be looked at as a whole will come; on an upgraded connection none does.
-    pub(crate) fn new(limit: u64, mode: Screening, headers: &HeaderMap, may_hold: bool) -> Self {
+    pub(crate) fn new(limit: u64, mode: Screening, headers: &HeaderMap) -> Self {
         let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let wanted = content_type.filter(|it| may_hold && mode != Screening::Off && is_readable(it));
-        let screened = wanted.map(|it| Screened { mode, content_type: it.into(), held: BytesMut::new() });
+        let reading = if mode == Screening::Off { None } else { screening::reading(content_type) };
+        let screened = reading.map(|reading| Screened { mode, reading, held: BytesMut::new() });
         Self { left: Some(limit), screened }
     }
 
@@ -71,7 +70,7 @@ impl BodyWatch {
             return Watched::Fine;
         }
         let whole = std::mem::take(&mut screened.held).freeze();
-        let found = screening::screen_body(&screened.content_type, &whole);
+        let found = screening::screen_body(screened.reading, &whole);
         let mode = screened.mode;
         self.screened = None;
         match found {
@@ -92,7 +91,7 @@ mod tests {
 
     fn watch(limit: u64, mode: Screening) -> BodyWatch {
         let json = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-        BodyWatch::new(limit, mode, &json, true)
+        BodyWatch::new(limit, mode, &json)
     }
 
     fn piece(watch: &mut BodyWatch, text: &'static str, end: bool) -> (Watched, Option<Bytes>) {

@@ -167,6 +167,9 @@ async fn screening_blocks_reports_or_looks_away_as_the_route_says() {
     refused(&stack, &json("/block/x", script), 400, "unsafe_input").await;
     let form = Request::post("/block/x", attack).header("Content-Type", "application/x-www-form-urlencoded");
     refused(&stack, &form, 400, "unsafe_input").await;
+    // Nor does it help to name no type, or to hide it in another encoding.
+    refused(&stack, &Request::post("/block/x", script), 400, "unsafe_input").await;
+    refused(&stack, &json("/block/x", script).header("Content-Encoding", "gzip"), 415, "unsupported_media_type").await;
     assert_eq!(backend.count(), 0);
 
     stack.gateway(0).get(&format!("/off/x?{attack}")).await.expect_status(200);

@@ -99,7 +99,9 @@ async fn a_shared_limit_holds_over_two_gateways() {
     // Counters in Redis go by the route's name: this one is nobody else's.
     let name = format!("shared-{}", std::process::id());
     let limit = json!({"requests": 10, "perSeconds": 3600, "by": "ip", "shared": true, "onStoreError": "deny"});
-    let mut stack = echoing_with(&backend, &[limited(&name, json!([limit]))], &[("REDIS_URL", &redis)]).await;
+    // Patient: on a busy machine a decision without the store would be one too many.
+    let settings = [("REDIS_URL", redis.as_str()), ("GATEWAY_LIMITS_STORE_DEADLINE_MS", "5000")];
+    let mut stack = echoing_with(&backend, &[limited(&name, json!([limit]))], &settings).await;
     stack.add_gateway().await;
     for gateway in stack.gateways() {
         let up = async || match gateway.metric("gatehouse_limits_store_up", &[]).await {

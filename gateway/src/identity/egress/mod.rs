@@ -28,8 +28,9 @@ const MAX_CLIENTS: usize = 64;
 
 #[derive(Debug, Error)]
 pub(crate) enum EgressError {
-    #[error("\"{0}\" is not an http(s) URL")]
-    Url(String),
+    /// It is not repeated: some write a password into it.
+    #[error("the URL is not an http(s) URL")]
+    Url,
     #[error("will not fetch from {address}: {why}")]
     Forbidden { address: SocketAddr, why: &'static str },
     #[error("could not fetch: {}", cause(.0))]
@@ -92,17 +93,16 @@ impl Egress {
     }
 
     /// A client that connects only to what the guard allows, for this URL.
-    pub(crate) fn client(&self, url: &str) -> Result<(Client, Url), EgressError> {
-        let bad = || EgressError::Url(url.split(['?', '#']).next().unwrap_or_default().to_owned());
-        let parsed = Url::parse(url).map_err(|_| bad())?;
+    fn client(&self, url: &str) -> Result<(Client, Url), EgressError> {
+        let parsed = Url::parse(url).map_err(|_| EgressError::Url)?;
         let is_tls = match parsed.scheme() {
             "https" => true,
             "http" => false,
-            _ => return Err(bad()),
+            _ => return Err(EgressError::Url),
         };
-        let port = parsed.port_or_known_default().ok_or_else(bad)?;
+        let port = parsed.port_or_known_default().ok_or(EgressError::Url)?;
         // An address in the URL is never resolved, so the resolver does not see it.
-        let host = parsed.host_str().ok_or_else(bad)?;
+        let host = parsed.host_str().ok_or(EgressError::Url)?;
         if let Ok(ip) = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
             let address = SocketAddr::new(ip, port);
             self.guard.check(address).map_err(|why| EgressError::Forbidden { address, why })?;

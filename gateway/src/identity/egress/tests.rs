@@ -106,7 +106,7 @@ async fn an_answer_without_an_end_is_cut_at_one_mebibyte() {
 async fn only_http_urls_are_fetched_and_errors_do_not_repeat_a_query() {
     let client = egress(vec![]);
     for url in ["file:///etc/passwd", "ftp://host/", "keys", "", "http://", "unix:/run/x"] {
-        assert!(matches!(client.get(url).await, Err(EgressError::Url(_))), "{url}");
+        assert!(matches!(client.get(url).await, Err(EgressError::Url)), "{url}");
     }
     let refused = client.get("gopher://host/?secret=hunter2").await.unwrap_err();
     assert!(!refused.to_string().contains("hunter2"), "{refused}");

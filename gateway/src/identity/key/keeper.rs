@@ -55,7 +55,7 @@ impl Keeper {
             match &written {
                 Ok(()) if is_away => tracing::info!("the last uses of keys are written again"),
                 Err(error) if !is_away => {
-                    tracing::warn!(%error, "could not write when keys were used; kept, and tried again")
+                    tracing::warn!(%error, "could not write when keys were used; kept, and tried again");
                 }
                 Ok(()) | Err(_) => {}
             }

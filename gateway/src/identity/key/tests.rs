@@ -247,6 +247,29 @@ async fn first_uses_at_the_same_time_share_one_hash() {
     assert_eq!(gateway.hashed(), 1);
 }
 
+/// From many addresses, so that no budget stops them, and with good checksums, which only a stolen master key makes.
+#[tokio::test]
+async fn a_crowd_of_unknown_keys_delays_a_new_good_one_by_few_hashes() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(dir.path(), KeySettings { argon2_at_once: 1, ..KeySettings::default() }).await;
+    let good = new_key();
+    let snapshot = snapshot(vec![stored(&good)]);
+    let unknown: Vec<NewKey> = (0..200).map(|_| new_key()).collect();
+    let crowd = unknown.iter().zip(0_u32..).map(|(key, number)| {
+        gateway.verify(&snapshot, text(key), IpAddr::from((0xC633_6400_u32 + number).to_be_bytes()))
+    });
+    let crowd = futures::future::join_all(crowd);
+    let newcomer = async {
+        // Everybody of the crowd stands in line by now: a join polls in order.
+        gateway.verify(&snapshot, text(&good), bob()).await.unwrap();
+        gateway.hashed()
+    };
+    let (refused, hashed) = futures::join!(crowd, newcomer);
+    assert!(refused.iter().all(|it| it.as_ref().is_err_and(|code| *code == Code::CredentialsInvalid)));
+    // One line for all would have hashed the whole crowd first.
+    assert!(hashed < 100, "{hashed} hashes were begun before the good key was through");
+}
+
 #[tokio::test]
 async fn when_too_many_wait_known_keys_are_told_so() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,15 +1,15 @@
 //! From a presented key to its application.
 //!
-//! The checksum comes first, so that noise costs nothing and tells nothing. Then the prefix is looked up in the request's snapshot,
-//! and the memory asked whether this very key was found good before. Only a key that is neither known as good nor as wrong is
-//! hashed. What the key may do, and whether it still may, is read from the snapshot each time: the memory says no more than that
-//! the secret is right.
+//! What has the shape of a key is looked up in the request's snapshot by its prefix, and the memory asked whether this very key
+//! was found good before. If not, the checksum tells noise at the price of one short hash, the same for every prefix. Only a
+//! key that this fleet made, and that is neither known as good nor as wrong, is hashed by argon2. What the key may do, and
+//! whether it still may, is read from the snapshot each time: the memory says no more than that the secret is right.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use gateway_config::api_key::{ChecksumKey, HashedKey, NewKey, Presented, hash, parse};
+use gateway_config::api_key::{ChecksumKey, HashedKey, NewKey, Presented, hash, parse, shape};
 use gateway_config::master_key::MasterKey;
 use gateway_config::model::{ApiKey, Id, Timestamp};
 use gateway_config::snapshot::{Code, CompiledApplication, KeyOf, Snapshot};
@@ -73,14 +73,18 @@ impl Verifier {
         now: Timestamp,
     ) -> Option<Result<KeyCaller, Code>> {
         self.note_time(now);
-        let Some(presented) = parse(&self.checksum, presented) else { return Some(Err(Code::CredentialsInvalid)) };
-        let digest = self.digest(presented.whole());
-        let found = snapshot.key(presented.prefix());
+        let Some(shaped) = shape(presented) else { return Some(Err(Code::CredentialsInvalid)) };
+        let digest = self.digest(shaped.whole());
+        let found = snapshot.key(shaped.prefix());
         let revision = found.map_or(Revision::NONE, |found| Revision::of(found.key));
         if let Some(found) = found
             && self.memory.holds(found.key.id, &digest, revision)
         {
+            // What was found good had the right checksum.
             return Some(judge(&found, now));
+        }
+        if shaped.check(&self.checksum).is_none() {
+            return Some(Err(Code::CredentialsInvalid));
         }
         self.wrong.remembers(&sign(&digest, revision), now).then_some(Err(Code::CredentialsInvalid))
     }

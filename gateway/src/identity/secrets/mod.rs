@@ -117,6 +117,16 @@ impl Secrets {
         }
     }
 
+    /// As [`Self::resolve`], but waits for a file that nobody named before.
+    pub(crate) async fn resolve_or_read(self: &Arc<Self>, reference: &SecretRef) -> Option<Arc<SecretBytes>> {
+        let is_known = !matches!(self.slots.read().get(reference), None | Some(Slot::Unread));
+        if !is_known {
+            let (this, reference) = (self.clone(), reference.clone());
+            let _ = tokio::task::spawn_blocking(move || this.read_again(&reference)).await;
+        }
+        self.resolve(reference)
+    }
+
     /// Makes `references` all that is in use: reads those that are new, forgets the others.
     pub(crate) async fn keep(self: &Arc<Self>, references: Vec<SecretRef>) {
         let this = self.clone();
@@ -284,6 +294,17 @@ mod tests {
         secrets.keep(vec![]).await;
         assert!(!old.is_current());
         assert!(secrets.unresolved().is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_can_wait_gets_a_file_that_nobody_named_before() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("new"), "x").unwrap();
+        let secrets = Arc::new(Secrets::new(Some(directory.path().to_owned())));
+        assert!(secrets.resolve(&file("new")).is_none());
+        assert_eq!(secrets.resolve_or_read(&file("new")).await.unwrap().expose(), b"x");
+        assert_eq!(exposed(&secrets, &file("new")).unwrap(), b"x");
+        assert!(secrets.resolve_or_read(&file("missing")).await.is_none());
     }
 
     #[tokio::test]

@@ -75,7 +75,8 @@ impl Introspection {
         let mut authorization = None;
         match (&issuer.client_id, &issuer.client_secret) {
             (Some(client), Some(reference)) => {
-                let secret = self.secrets.resolve(reference).ok_or("its client secret can't be resolved")?;
+                let secret =
+                    self.secrets.resolve_or_read(reference).await.ok_or("its client secret can't be resolved")?;
                 let secret = std::str::from_utf8(secret.expose()).map_err(|_| "its client secret is not text")?;
                 authorization = Some(basic(client, secret)?);
             }

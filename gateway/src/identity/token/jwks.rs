@@ -36,9 +36,10 @@ impl Default for Pace {
 #[derive(Debug)]
 pub(super) enum Pick {
     One(Arc<Key>),
+    /// Not now; the next key set may have it.
     Missing,
-    /// Several fit, and the token does not say which.
-    Ambiguous,
+    /// It is signed as the issuer never does, or several keys fit and it does not say which.
+    Refused,
 }
 
 #[derive(Debug)]
@@ -53,7 +54,7 @@ impl KeySet {
         match (fitting.next(), fitting.next()) {
             (Some(key), None) => Pick::One(key.clone()),
             (None, _) => Pick::Missing,
-            (Some(_), Some(_)) => Pick::Ambiguous,
+            (Some(_), Some(_)) => Pick::Refused,
         }
     }
 

@@ -7,16 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gateway_config::model::JwtAlgorithm;
+use jsonwebtoken::DecodingKey;
 use jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER;
-use jsonwebtoken::crypto::verify;
-use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::Value;
 
-use super::compact;
+use super::{compact, cryptography};
 use crate::identity::secrets::SecretBytes;
 
-/// Shorter moduli can be factored (RFC 7518 §3.3), longer ones are refused by the verifier.
-const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
+/// Shorter moduli can be factored (RFC 7518 §3.3), longer ones take ever longer to verify.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -104,11 +103,10 @@ impl Key {
     }
 
     fn rsa(n: &[u8], e: &[u8], standing: Standing) -> Result<Self, &'static str> {
-        let leading = n.iter().position(|byte| *byte != 0).unwrap_or(n.len());
-        let n = n.get(leading..).unwrap_or_default();
+        let (n, e) = (without_leading_zeros(n), without_leading_zeros(e));
         let unused = n.first().map_or(0, |first| first.leading_zeros() as usize);
         if !RSA_BITS.contains(&(n.len().saturating_mul(8).saturating_sub(unused))) {
-            return Err("the RSA key has fewer than 2048 or more than 4096 bits");
+            return Err("the RSA key has fewer than 2048 or more than 8192 bits");
         }
         let material = DecodingKey::from_rsa_raw_components(n, e);
         Ok(Self::public(Kind::Rsa, material, &[n, e], standing))
@@ -163,9 +161,8 @@ impl Key {
         self.kind == kind && self.only.is_none_or(|only| only == algorithm)
     }
 
-    pub(super) fn verify(&self, algorithm: JwtAlgorithm, message: &str, signature: &str) -> bool {
-        self.fits(algorithm)
-            && verify(signature, message.as_bytes(), &self.material, to_library(algorithm)).unwrap_or(false)
+    pub(super) fn verify(&self, algorithm: JwtAlgorithm, message: &str, signature: &[u8]) -> bool {
+        self.fits(algorithm) && cryptography::verify(algorithm, &self.material, message.as_bytes(), signature)
     }
 
     /// Whether what it verified still counts.
@@ -198,17 +195,7 @@ impl fmt::Debug for Key {
     }
 }
 
-fn to_library(algorithm: JwtAlgorithm) -> Algorithm {
-    match algorithm {
-        JwtAlgorithm::HS256 => Algorithm::HS256,
-        JwtAlgorithm::HS384 => Algorithm::HS384,
-        JwtAlgorithm::HS512 => Algorithm::HS512,
-        JwtAlgorithm::RS256 => Algorithm::RS256,
-        JwtAlgorithm::RS384 => Algorithm::RS384,
-        JwtAlgorithm::RS512 => Algorithm::RS512,
-        JwtAlgorithm::PS256 => Algorithm::PS256,
-        JwtAlgorithm::ES256 => Algorithm::ES256,
-        JwtAlgorithm::ES384 => Algorithm::ES384,
-        JwtAlgorithm::EdDSA => Algorithm::EdDSA,
-    }
+fn without_leading_zeros(number: &[u8]) -> &[u8] {
+    let first = number.iter().position(|byte| *byte != 0).unwrap_or(number.len());
+    number.get(first..).unwrap_or_default()
 }

@@ -6,6 +6,7 @@
 
 mod claims;
 mod compact;
+mod cryptography;
 mod fetch;
 mod flight;
 mod introspection;
@@ -155,7 +156,7 @@ impl Tokens {
         let Some(key) = self.find_key(&verifier, &parts, now).await else { return refused };
         // Cheaper than the signature, and as good a reason.
         let validity = claims::check_signed(&parts.claims, issuer, now)?;
-        if !key.verify(parts.algorithm, parts.message, parts.signature) {
+        if !key.verify(parts.algorithm, parts.message, &parts.signature) {
             self.bad.insert(presented, Refused::Forged { issuer: issuer.clone(), key });
             return refused;
         }
@@ -168,6 +169,9 @@ impl Tokens {
 
     /// The key that the token names, fetched if need be.
     async fn find_key(&self, verifier: &Arc<Verifier>, parts: &Compact<'_>, now: Timestamp) -> Option<Arc<Key>> {
+        if let Some(reference) = &verifier.issuer.secret {
+            self.secrets.resolve_or_read(reference).await;
+        }
         let pick = || verifier.key(parts.algorithm, parts.kid.as_deref(), &self.secrets);
         match (pick(), verifier.source()) {
             (Pick::One(key), _) => Some(key),
@@ -175,10 +179,10 @@ impl Tokens {
                 source.refresh(&self.fetcher, now, self.pace).await;
                 match pick() {
                     Pick::One(key) => Some(key),
-                    Pick::Missing | Pick::Ambiguous => None,
+                    Pick::Missing | Pick::Refused => None,
                 }
             }
-            (Pick::Missing | Pick::Ambiguous, _) => None,
+            (Pick::Missing | Pick::Refused, _) => None,
         }
     }
 

@@ -72,7 +72,7 @@ impl Verifier {
     /// The key for a token that says this of itself. Which algorithms count is the issuer's word, not the token's.
     pub(super) fn key(&self, algorithm: JwtAlgorithm, kid: Option<&str>, secrets: &Secrets) -> Pick {
         if !self.issuer.algorithms.contains(&algorithm) {
-            return Pick::Ambiguous;
+            return Pick::Refused;
         }
         let key = match &self.keys {
             Keys::None => None,
@@ -83,7 +83,7 @@ impl Verifier {
         match key {
             Some(key) if key.fits(algorithm) => Pick::One(key),
             // There is no other place to look.
-            _ => Pick::Ambiguous,
+            _ => Pick::Refused,
         }
     }
 

@@ -107,7 +107,8 @@ impl Limiter {
     }
 
     /// How many counters are in memory.
-    pub(crate) fn len(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
         self.table.len()
     }
 

@@ -1,8 +1,8 @@
 //! Counters that the whole fleet shares, kept in Redis: one script and one round trip a request, whatever number of limits.
 //!
-//! A request never waits for a Redis that is away. It waits for an answer no longer than the deadline; a broken connection, an
-//! error or several answers in a row that came too late take the store out of use, and a task in the background looks four times a
-//! second whether it is back. Until then nobody asks it.
+//! A request never waits for a Redis that is away. It waits for an answer no longer than the deadline, and is then decided without it.
+//! A broken connection, an error, or no answer in time for a while take the store out of use, and a task in the background looks
+//! four times a second whether it is back. Until then nobody asks it.
 //!
 //! Redis Cluster is not supported: the counters of one request lie in different slots, and hash tags that would bring them
 //! together would bring all of a limit's callers together.
@@ -10,8 +10,8 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use gateway_config::snapshot::{Counter, Who};
@@ -32,8 +32,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// For connecting and for the looks, which no request waits for.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// So many late answers in a row are no coincidence.
-const LATE_AT_MOST: u32 = 5;
+/// So long without one answer in time, and it is away; less is a hiccup, which costs only those who met it the store.
+const SILENT_AT_MOST: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Error)]
 #[error("could not use the URL of the Redis for shared limits: {0}")]
@@ -51,7 +51,9 @@ struct Inner {
     /// None: away.
     connection: ArcSwapOption<MultiplexedConnection>,
     lost: Notify,
-    late: AtomicU32,
+    began: Instant,
+    /// When the first of those was asked that waited in vain since the last answer in time, in microseconds from `began`; 0: none.
+    silent_since: AtomicU64,
     /// So that what lasts is told once.
     told: AtomicBool,
     up: IntGauge,
@@ -99,7 +101,8 @@ impl SharedStore {
             prefix: prefix.into(),
             connection: ArcSwapOption::empty(),
             lost: Notify::new(),
-            late: AtomicU32::new(0),
+            began: Instant::now(),
+            silent_since: AtomicU64::new(0),
             told: AtomicBool::new(false),
             up,
         })))
@@ -144,7 +147,7 @@ impl SharedStore {
     }
 
     async fn use_while_it_answers(&self, mut connection: MultiplexedConnection) {
-        self.0.late.store(0, Ordering::Relaxed);
+        self.0.silent_since.store(0, Ordering::Relaxed);
         self.0.told.store(false, Ordering::Relaxed);
         self.0.connection.store(Some(Arc::new(connection.clone())));
         self.0.up.set(1);
@@ -178,6 +181,7 @@ impl SharedStore {
             call.arg(limit.burst.max(1));
         }
         let mut connection = MultiplexedConnection::clone(&used);
+        let asked = self.0.began.elapsed();
         let answer = match timeout(self.0.deadline, call.invoke_async::<Vec<i64>>(&mut connection)).await {
             Ok(Ok(numbers)) => parse(&numbers, counters.len()),
             Ok(Err(error)) => {
@@ -186,17 +190,26 @@ impl SharedStore {
                 return None;
             }
             Err(_) => {
-                if self.0.late.fetch_add(1, Ordering::Relaxed) + 1 >= LATE_AT_MOST {
+                if self.has_been_silent(asked) >= SILENT_AT_MOST {
                     self.tell_once(&too_late());
                     self.give_up(&used);
                 }
                 return None;
             }
         };
-        if self.0.late.load(Ordering::Relaxed) != 0 {
-            self.0.late.store(0, Ordering::Relaxed);
+        // Looked at first: a plain store would be written by every request.
+        if self.0.silent_since.load(Ordering::Relaxed) != 0 {
+            self.0.silent_since.store(0, Ordering::Relaxed);
         }
         answer
+    }
+
+    /// For how long, after one who was asked `asked` waited in vain.
+    fn has_been_silent(&self, asked: Duration) -> Duration {
+        let asked = u64::try_from(asked.as_micros()).unwrap_or(u64::MAX).max(1);
+        let (silent, relaxed) = (&self.0.silent_since, Ordering::Relaxed);
+        let since = silent.compare_exchange(0, asked, relaxed, relaxed).err().unwrap_or(asked);
+        self.0.began.elapsed().saturating_sub(Duration::from_micros(since))
     }
 
     /// Takes the connection out of use, unless another has taken its place already.

@@ -93,6 +93,7 @@ impl Table {
         self.hasher.hash_one((limit, who))
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().entries.len()).sum()
     }

@@ -10,17 +10,33 @@ use super::{Finding, Place, screen_parameter};
 /// Deeper than anybody nests by hand, and shallow enough for any stack.
 const MAX_DEPTH: u8 = 100;
 
-/// Screens a body of JSON or of a form; others are left to the backend. A body that claims to be JSON and is not is screened as
-/// one text, because lenient backends read more than the standard allows.
-pub(crate) fn screen_body(content_type: &str, body: &[u8]) -> Option<Finding> {
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    let mut screener = Screener::new();
-    let kind = if is_json(essence) {
-        screen_json(&mut screener, body)
+/// How a body is read for screening.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    Json,
+    Form,
+}
+
+/// Bodies of other types are left to the backend. One that says no type, or only that it is text, is read as JSON: lenient
+/// backends do, and what is no JSON is screened as one text.
+pub(crate) fn reading(content_type: Option<&str>) -> Option<Reading> {
+    let essence = content_type.unwrap_or("text/plain").split(';').next().unwrap_or_default().trim();
+    if is_json(essence) || essence.eq_ignore_ascii_case("text/plain") {
+        Some(Reading::Json)
     } else if essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-        body.split(|byte| *byte == b'&').find_map(|parameter| screen_parameter(&mut screener, parameter))
+        Some(Reading::Form)
     } else {
         None
+    }
+}
+
+/// Screens a whole body. What claims to be JSON and is not is screened as one text, because lenient backends read more than the
+/// standard allows.
+pub(crate) fn screen_body(reading: Reading, body: &[u8]) -> Option<Finding> {
+    let mut screener = Screener::new();
+    let kind = match reading {
+        Reading::Json => screen_json(&mut screener, body),
+        Reading::Form => body.split(|byte| *byte == b'&').find_map(|it| screen_parameter(&mut screener, it)),
     };
     kind.map(|kind| Finding { kind, place: Place::Body })
 }

@@ -14,7 +14,7 @@ mod tests;
 use std::borrow::Cow;
 use std::fmt;
 
-pub(crate) use body::screen_body;
+pub(crate) use body::{Reading, reading, screen_body};
 pub(crate) use detect::Kind;
 pub(crate) use rules::prepare;
 

@@ -14,6 +14,11 @@ fn screen(text: &[u8]) -> Option<Kind> {
     Screener::new().screen(text)
 }
 
+/// A body of this type, where it is looked at at all.
+fn screened(content_type: &str, body: &[u8]) -> Option<Finding> {
+    screen_body(reading(Some(content_type))?, body)
+}
+
 fn lines(list: &str) -> Vec<&str> {
     list.lines().filter(|line| !line.is_empty()).collect()
 }
@@ -45,11 +50,11 @@ fn in_query(line: &str) -> bool {
 
 fn in_json(line: &str) -> bool {
     let body = serde_json::json!({"id": 7, "notes": [{"text": line}]}).to_string();
-    screen_body("application/json", body.as_bytes()).is_some()
+    screened("application/json", body.as_bytes()).is_some()
 }
 
 fn in_form(line: &str) -> bool {
-    screen_body("application/x-www-form-urlencoded", format!("id=7&{}", as_query(line)).as_bytes()).is_some()
+    screened("application/x-www-form-urlencoded", format!("id=7&{}", as_query(line)).as_bytes()).is_some()
 }
 
 #[test]
@@ -95,8 +100,7 @@ fn values_are_decoded_once_and_once_more_and_not_a_third_time() {
 
 #[test]
 fn keys_and_strings_of_json_are_screened_however_deep_they_lie() {
-    let found =
-        |body: &str| screen_body("application/json; charset=utf-8", body.as_bytes()).map(|finding| finding.kind);
+    let found = |body: &str| screened("application/json; charset=utf-8", body.as_bytes()).map(|finding| finding.kind);
     assert_eq!(found(r#"{"a": [1, true, null, {"b": "<script>alert(1)</script>"}]}"#), Some(Kind::Xss));
     assert_eq!(found(r#"{"' or 1=1--": 1}"#), Some(Kind::Sqli));
     assert_eq!(found(r#"{"a": "\u0027 or 1=1--"}"#), Some(Kind::Sqli));
@@ -112,14 +116,21 @@ fn keys_and_strings_of_json_are_screened_however_deep_they_lie() {
 #[test]
 fn what_only_claims_to_be_json_is_screened_as_text() {
     let body = b"{a: '<img src=x onerror=alert(1)>'}";
-    assert!(screen_body("application/json", body).is_some());
-    assert!(screen_body("application/vnd.example+json", b"\xff<script>alert(1)</script>").is_some());
+    assert!(screened("application/json", body).is_some());
+    assert!(screened("application/vnd.example+json", b"\xff<script>alert(1)</script>").is_some());
+}
+
+#[test]
+fn a_body_that_says_no_type_is_screened_like_one_that_does() {
+    let script = b"{\"a\": \"<script>alert(1)</script>\"}";
+    assert!(screened("text/plain", script).is_some());
+    assert!(reading(None).and_then(|reading| screen_body(reading, script)).is_some());
 }
 
 #[test]
 fn bodies_of_other_kinds_are_left_to_the_backend() {
-    for content_type in ["image/png", "text/plain", "multipart/form-data; boundary=x", ""] {
-        assert_eq!(screen_body(content_type, b"<script>alert(1)</script>"), None, "{content_type}");
+    for content_type in ["image/png", "text/html", "multipart/form-data; boundary=x", ""] {
+        assert_eq!(screened(content_type, b"<script>alert(1)</script>"), None, "{content_type}");
     }
 }
 
@@ -199,8 +210,8 @@ proptest! {
         let text = String::from_utf8_lossy(&bytes);
         let _ = screen(&bytes);
         let _ = screen_request(&text, Some(&text));
-        let _ = screen_body("application/json", &bytes);
-        let _ = screen_body("application/x-www-form-urlencoded", &bytes);
+        let _ = screened("application/json", &bytes);
+        let _ = screened("application/x-www-form-urlencoded", &bytes);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::fs;
 
 use gateway_config::model::{Configuration, Item, JwtAlgorithm, SecretRef};
 use gateway_config::snapshot::compile;
+use jsonwebtoken::DecodingKey;
 use prometheus::Opts;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -133,6 +134,33 @@ async fn a_good_token_of_every_algorithm_says_who_calls() {
     }
 }
 
+/// What is used was chosen for its speed; it must judge as the other one does.
+#[test]
+fn two_implementations_agree_on_what_is_a_signature() {
+    for algorithm in PUBLIC_KEY_ALGORITHMS {
+        let pem = signer::public_pem(algorithm);
+        let key = match algorithm {
+            JwtAlgorithm::ES256 | JwtAlgorithm::ES384 => DecodingKey::from_ec_pem(pem.as_bytes()),
+            JwtAlgorithm::EdDSA => DecodingKey::from_ed_pem(pem.as_bytes()),
+            _ => DecodingKey::from_rsa_pem(pem.as_bytes()),
+        };
+        let (key, ours) = (key.unwrap(), Key::of_pem(pem).unwrap());
+        let message = signer::message(&json!({"alg": signer::name(algorithm)}), &claims());
+        let good = signer::signature(algorithm, &message);
+        let bit_flipped = |at: usize| {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            bad
+        };
+        let cut = good[..good.len() - 1].to_vec();
+        for signature in [good.clone(), bit_flipped(0), bit_flipped(good.len() - 1), cut, vec![0; good.len()]] {
+            let theirs = cryptography::by_library(algorithm, &key, message.as_bytes(), &signature);
+            assert_eq!(ours.verify(algorithm, &message, &signature), theirs, "{algorithm:?}");
+            assert_eq!(theirs, signature == good, "{algorithm:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn only_who_holds_a_good_signature_is_told_that_the_token_has_expired() {
     let world = World::with(vec![with_secret()]).await;
@@ -163,6 +191,13 @@ async fn each_issuer_vouches_for_its_own_tokens_only() {
     let none = World::with(vec![]).await;
     assert!(invalid(&none.judge(&signer::sign(JwtAlgorithm::RS256, "a", &claims())).await));
     assert!(invalid(&none.judge("opaque").await));
+}
+
+#[tokio::test]
+async fn the_first_token_of_a_new_issuer_waits_for_its_secret() {
+    let world = World::with(vec![with_secret()]).await;
+    world.secrets.keep(vec![]).await;
+    world.judge(&signer::sign(JwtAlgorithm::HS256, "a", &claims())).await.unwrap();
 }
 
 #[tokio::test]
