@@ -6,7 +6,7 @@ use bytes::Bytes;
 use gateway_config::clock::{Clock, SystemClock};
 use gateway_config::model::{RetryOn, Screening};
 use gateway_config::snapshot::{Code, Decision, Outcome, Refusal};
-use http::{HeaderName, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, Session};
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
@@ -23,7 +23,7 @@ use crate::policy::limits::headers_of;
 use crate::policy::screening::{Finding, screen_request};
 use crate::reply;
 use crate::request::{RequestCtx, request_id};
-use crate::upstream::Attempt;
+use crate::upstream::{Attempt, for_upgrade};
 
 /// Longest silence of a client in the middle of its request.
 const CLIENT_READ: Duration = Duration::from_mins(1);
@@ -172,11 +172,19 @@ pub(crate) fn next_peer(session: &Session, ctx: &mut RequestCtx) -> Result<Box<H
         let code = *attempt.last_failure.get_or_insert(Code::NoHealthyUpstream);
         Error::explain(ErrorType::Custom("no peer left"), code.as_str())
     })?;
-    if forward::is_end_to_end(&session.req_header().headers) {
+    if asks_for_websocket(session) {
+        for_upgrade(&mut peer);
+    } else if forward::is_end_to_end(&session.req_header().headers) {
         // Nothing for Pingora to take out, which would look for each of a dozen names.
         peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
     }
     Ok(peer)
+}
+
+/// Pingora forwards no other upgrade.
+fn asks_for_websocket(session: &Session) -> bool {
+    let is_websocket = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
+    session.is_upgrade_req() && session.get_header(header::UPGRADE).is_some_and(is_websocket)
 }
 
 /// Nothing was sent yet, so every method may be tried elsewhere.

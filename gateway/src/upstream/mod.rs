@@ -5,8 +5,10 @@ mod attempt;
 mod cluster;
 mod endpoint;
 mod resolve;
+mod upgrade;
 
 pub(crate) use attempt::Attempt;
 pub(crate) use cluster::Clusters;
 pub(crate) use endpoint::Endpoints;
 pub(crate) use resolve::{refresh_forever, resolve_new};
+pub(crate) use upgrade::for_upgrade;

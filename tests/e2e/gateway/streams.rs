@@ -105,6 +105,15 @@ async fn a_websocket_whose_key_is_revoked_is_told_so_and_the_others_live_on() {
 }
 
 #[tokio::test]
+async fn websockets_open_however_fast_the_backend_switches() {
+    let stack = with_shop(&parrot().await).await;
+    let key = issue(&stack, json!({"name": "a"})).await;
+    for number in 0..100 {
+        assert_lives(&mut open(stack.gateway(0), &key).await, &number.to_string()).await;
+    }
+}
+
+#[tokio::test]
 async fn a_websocket_ends_when_its_key_runs_out() {
     let stack = with_shop(&parrot().await).await;
     let soon = Timestamp::from_micros(SystemClock.now().micros() + 3_000_000);
@@ -133,7 +142,8 @@ async fn an_event_stream_ends_with_its_application_and_is_whole_otherwise() {
     let closed =
         application("shop").allowed(&["streams"]).endpoint("/s/{*rest}", &["GET"]).set("isActive", json!(false));
     stack.put(&[closed]).await;
-    let rest = tokio::time::timeout(super::DEADLINE, ended.wire().read_to_end()).await.expect("the stream does not end");
+    let rest =
+        tokio::time::timeout(super::DEADLINE, ended.wire().read_to_end()).await.expect("the stream does not end");
     assert!(rest.is_err() || rest.is_ok_and(|rest| rest.is_empty()), "it ends without an end of its body");
     gate.open();
     assert_eq!(other.wire().read_chunk().await.unwrap().as_deref(), Some(&b"data: 2\n\n"[..]));
