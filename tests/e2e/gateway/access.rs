@@ -366,3 +366,40 @@ async fn a_token_is_kept_from_backends_that_are_not_to_see_it() {
     let answer = expect(&stack, &bearer("/stripped", json!({"sub": "ann"})), 200, None).await;
     assert!(!answer.text().contains("Bearer "), "{answer}");
 }
+
+#[tokio::test]
+async fn a_secret_that_can_not_be_read_fails_closed_is_shown_and_is_read_again() {
+    let backend = Backend::echo();
+    let secrets = tempfile::TempDir::with_prefix("gatehouse-secrets-").unwrap();
+    let folder = secrets.path().display().to_string();
+    let access = json!({"anyOf": ["jwt"], "applicationRequired": false});
+    let stack = echoing_with(&backend, &[closed().set("access", access)], &[("GATEWAY_SECRETS_DIR", &folder)]).await;
+    stack.put(&[corp().set("secret", "file:corp")]).await;
+    let ask = async || stack.gateway(0).send(&bearer("/", json!({"sub": "ann"}))).await;
+    assert_eq!(ask().await.code(), Some("credentials_invalid"));
+    let shown = async || {
+        let nodes = stack.admin().get("/admin/nodes").await.expect_status(200);
+        if nodes.text().contains("file:corp") { Ok(()) } else { Err(nodes.to_string()) }
+    };
+    eventually("the missing secret to be shown", shown).await;
+    let works = async || {
+        let answer = ask().await;
+        if answer.status == 200 { Ok(()) } else { Err(answer.to_string()) }
+    };
+    std::fs::write(secrets.path().join("corp"), format!("{JWT_SECRET}\n")).unwrap();
+    eventually("the secret to be read", works).await;
+    // Another secret: tokens of the old one are worth nothing any more.
+    std::fs::write(secrets.path().join("corp"), "another-secret-of-forty-characters-01234").unwrap();
+    let refused = async || match ask().await.code() {
+        Some("credentials_invalid") => Ok(()),
+        other => Err(format!("{other:?}")),
+    };
+    eventually("the old secret to count no more", refused).await;
+    // A link out of the folder leads nowhere.
+    std::fs::remove_file(secrets.path().join("corp")).unwrap();
+    let outside = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(outside.path(), JWT_SECRET).unwrap();
+    std::os::unix::fs::symlink(outside.path(), secrets.path().join("corp")).unwrap();
+    eventually("the link to be refused and shown", shown).await;
+    assert_eq!(ask().await.code(), Some("credentials_invalid"));
+}
