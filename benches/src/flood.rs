@@ -44,6 +44,9 @@ pub struct Plan {
     /// From how many addresses the wrong keys come; the first is that of the good clients
     #[arg(long, default_value_t = 8)]
     pub addresses: u8,
+    /// Not from the address of the good clients
+    #[arg(long)]
+    pub apart: bool,
 }
 
 /// What was felt in the quiet, or in the flood.
@@ -106,7 +109,10 @@ fn phase(
     let pace =
         |per_second, connections, sources| Pace { target: stack.traffic, per_second, lasts, connections, sources };
     let usual = pace(plan.good_per_second, GOOD_CONNECTIONS, vec![IpAddr::V4(Ipv4Addr::LOCALHOST)]);
-    let sources = (1..=plan.addresses.max(1)).map(|last| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last))).collect();
+    let first = 1 + u8::from(plan.apart);
+    let sources = (first..=first.saturating_add(plan.addresses.saturating_sub(1)))
+        .map(|last| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)))
+        .collect();
     let flood = pace(plan.wrong_per_second, WRONG_CONNECTIONS, sources);
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -168,14 +174,13 @@ fn print(what: &str, felt: &Felt) {
     let Felt { good, new_key_millis, peak_mebibytes, wrong } = felt;
     let millis = |percent| micros(good.latencies.percentile(percent)) / 1000.0;
     println!(
-        "{what}: good requests {:?}, {} broken; p50 {:.2} ms, p90 {:.2} ms, p99 {:.2} ms; a new key after {:.0} ms at the most; peak \
+        "{what}: good requests {:?}, {} broken; p50 {:.2} ms, p90 {:.2} ms, p99 {:.2} ms; new keys after {new_key_millis:.0?} ms; peak \
          {peak_mebibytes:.1} MiB",
         good.statuses,
         good.broken,
         millis(50),
         millis(90),
         millis(99),
-        new_key_millis.iter().copied().fold(0.0, f64::max),
     );
     if let Some(wrong) = wrong {
         println!("{what}: wrong requests {:?}, {} broken", wrong.statuses, wrong.broken);

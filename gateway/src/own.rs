@@ -1,8 +1,12 @@
 //! What the gateway answers itself below `/.well-known/gateway/`: its keys for backends, and who a caller is.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use gateway_config::model::Timestamp;
-use gateway_config::snapshot::{Caller, Code, CompiledApplication, Match, Refusal, Snapshot, counters_of};
+use gateway_config::snapshot::{
+    Caller, Code, CompiledApplication, Match, Refusal, Snapshot, counters_of, entry_counters_of,
+};
 use http::{HeaderValue, Method, StatusCode, header};
 use pingora::Result;
 use pingora::proxy::Session;
@@ -15,6 +19,8 @@ use crate::reply::{self, Answer};
 use crate::request::RequestCtx;
 
 const PREFIX: &str = "/.well-known/gateway/";
+/// For a change of our own to be served by ourselves.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Of a body that holds two short fields.
 const BODY_LIMIT: usize = 4096;
 
@@ -142,7 +148,9 @@ fn me(ctx: &RequestCtx, gate: &Gate, snapshot: &Snapshot) -> Result<Answer, Refu
         prefix: &key.prefix,
         expires_at: key.expires_at,
     });
-    let standings = gate.standing(&counters_of(snapshot, caller, ctx.client.address));
+    let mut counters = counters_of(snapshot, caller, ctx.client.address);
+    counters.extend(entry_counters_of(caller, ctx.client.address));
+    let standings = gate.standing(&counters);
     let me = Me {
         application: application.map(|it| it.name.as_str()),
         key,
@@ -196,10 +204,20 @@ async fn rotate(session: &mut Session, ctx: &RequestCtx, gate: &Gate, snapshot: 
         let retry_after_seconds = Some(standing.retry_after_seconds.max(1));
         return Err(Refusal { retry_after_seconds, ..Refusal::new(Code::RateLimited) });
     }
-    let body = gate.identity.keys.rotate(&application.name, key, wish.overlap_seconds).await?;
-    let mut answer = Answer::json(StatusCode::CREATED, body, "no-store");
+    let renewed = gate.identity.keys.rotate(&application.name, key, wish.overlap_seconds).await?;
+    wait_until_served(gate, &renewed.prefix).await;
+    let mut answer = Answer::json(StatusCode::CREATED, renewed.body, "no-store");
     answer.extra.push((header::PRAGMA, HeaderValue::from_static("no-cache")));
     Ok(answer)
+}
+
+/// The new key is good here when its owner learns of it. Other gateways follow within the time that any change takes; so would this
+/// one, so it is not waited for in vain for long.
+async fn wait_until_served(gate: &Gate, prefix: &str) {
+    let is_served = || gate.current.get().is_some_and(|live| live.snapshot.key(prefix).is_some());
+    let mut moved = gate.moved.clone();
+    let served = async { while !is_served() && moved.changed().await.is_ok() {} };
+    let _ = tokio::time::timeout(PATIENCE, served).await;
 }
 
 async fn wish(session: &mut Session) -> Result<Wish, Refusal> {

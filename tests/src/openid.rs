@@ -25,7 +25,9 @@ impl OpenId {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("openid");
         let installed = folder.join("node_modules/oidc-provider").is_dir();
         assert!(installed, "the OpenID provider is not installed: run scripts/prerequisites test");
-        let mut command = Command::new("node");
+        // The one that scripts/prerequisites brings where the system's is too old.
+        let brought = folder.join("runtime/bin/node");
+        let mut command = Command::new(if brought.exists() { brought.as_os_str() } else { "node".as_ref() });
         command.arg("provider.js").current_dir(folder).env_remove("NODE_OPTIONS");
         let process = Process::start("the OpenID provider", command);
         let address = process.wait_listening().await["openid"];

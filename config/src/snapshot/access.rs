@@ -239,3 +239,16 @@ pub fn counters_of(snapshot: &Snapshot, caller: &Verified, address: IpAddr) -> C
         |limit: &Arc<CompiledLimit>, by| Counter { limit: limit.clone(), who: Who::of(by, Some(caller), address) };
     fleet.chain(own).map(|limit| counter(limit, limit.by)).collect()
 }
+
+/// What counts it on the entries of its application's whitelist that have a limit of their own.
+#[must_use]
+pub fn entry_counters_of(caller: &Verified, address: IpAddr) -> Counters {
+    let mut counters = Counters::new();
+    if let Some(application) = &caller.application {
+        application.whitelist.each(&mut |rule: &Arc<Rule>| {
+            let who = || Who::of(LimitBy::Application, Some(caller), address);
+            counters.extend(rule.limit.iter().map(|limit| Counter { limit: limit.clone(), who: who() }));
+        });
+    }
+    counters
+}

@@ -116,6 +116,14 @@ fn issuer(issuer: &JwtIssuer, problems: &mut Problems) {
         if url.as_ref().is_some_and(|url| !sound(url) || url.parse::<http::Uri>().is_err()) {
             problems.add(field, "is not an http(s) URL");
         }
+        let authority = url.as_deref().and_then(|url| url.split("://").nth(1)).and_then(|rest| rest.split('/').next());
+        if authority.is_some_and(|authority| authority.contains('@')) {
+            problems.add(field, "names a user or a password, which can't be stored: use clientId and clientSecret");
+        }
+    }
+    if issuer.public_key_pem.as_ref().is_some_and(|pem| pem.contains("PRIVATE KEY") || !pem.contains("-----BEGIN ")) {
+        // It is not repeated: it may be the secret itself.
+        problems.add("publicKeyPem", "holds no PEM public key");
     }
     let claims = &issuer.claims;
     for (field, pointer) in

@@ -36,7 +36,7 @@ use std::sync::Arc;
 use crate::model::{Certificate, Change, Configuration, Defaults, Digest, Edit, Item, JwtIssuer, Kind, Problem, Queue};
 use routing::Hosts;
 
-pub use access::counters_of;
+pub use access::{counters_of, entry_counters_of};
 pub use application::CompiledApplication;
 pub use caller::{Caller, Token, Verified};
 pub use code::Code;

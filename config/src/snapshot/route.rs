@@ -105,6 +105,9 @@ impl Methods {
         let (mut common, mut other) = (0, SmallVec::new());
         for (at, text) in methods.iter().enumerate() {
             match Method::from_bytes(text.as_bytes()) {
+                Ok(_) if text == "*" => {
+                    problems.add(&format!("{field}/{at}"), "leave the list empty for any method");
+                }
                 Ok(method) if method == Method::CONNECT => {
                     problems.add(&format!("{field}/{at}"), "CONNECT can't be routed");
                 }

@@ -64,6 +64,14 @@ impl<T: Clone> Node<T> {
         deeper.map_or(&[], |(node, after)| node.leaf(after))
     }
 
+    /// All that it holds, in no particular order.
+    pub(super) fn each<'t>(&'t self, look: &mut impl FnMut(&'t T)) {
+        self.ends.iter().chain(&self.rest).for_each(&mut *look);
+        for node in self.literals.values().chain(&self.named) {
+            node.each(look);
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.literals.is_empty() && self.named.is_none() && self.rest.is_empty() && self.ends.is_empty()
     }

@@ -71,6 +71,8 @@ impl Gate {
             identity: Identity { keys, tokens },
             limiter: Limiter::new(shared_store(around)?, metrics.limits_without_store.clone()),
             signer,
+            current: current.clone(),
+            moved: status.moved(),
             proxies: TrustedProxies::new(&settings.trusted_proxies),
             https_port: settings.https_redirect,
             began: Instant::now(),

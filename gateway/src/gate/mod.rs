@@ -14,13 +14,14 @@ use gateway_config::snapshot::{Caller, Code, Counter, Decision, Outcome, Refusal
 use http::uri::{Authority, PathAndQuery};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
+use tokio::sync::watch;
 
 pub(crate) use build::Surroundings;
 
 use crate::client::{Client, TrustedProxies};
 use crate::identity::{Identity, Presented, Signer};
 use crate::judge::{Judgement, Next, Progress, judge};
-use crate::live::Live;
+use crate::live::{Current, Live};
 use crate::policy::limits::{Limiter, Nanos, Standing, Verdict};
 use crate::request::RequestCtx;
 
@@ -29,6 +30,9 @@ pub(crate) struct Gate {
     pub(crate) identity: Identity,
     pub(crate) limiter: Limiter,
     pub(crate) signer: Arc<Signer>,
+    pub(crate) current: Arc<Current>,
+    /// Wakes with every generation that is served.
+    pub(crate) moved: watch::Receiver<u64>,
     pub(crate) proxies: TrustedProxies,
     /// The port of the HTTPS address that plain requests are sent to; `None`: plain requests are served.
     pub(crate) https_port: Option<u16>,

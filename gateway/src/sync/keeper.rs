@@ -56,7 +56,7 @@ pub(super) fn describe(id: Uuid, address: String, live: Option<&Live>, status: &
         address,
         generation: live.map_or(0, |live| live.snapshot.generation()),
         digest: live.map(|live| live.snapshot.digest().to_string()).unwrap_or_default(),
-        degraded: status.degraded().into_iter().map(|it| it.reason.word().to_owned()).collect(),
+        degraded: status.degraded().into_iter().map(|it| format!("{}: {}", it.reason.word(), it.detail)).collect(),
         last_seen: clock.now(),
         has_left: false,
     }

@@ -309,12 +309,9 @@ async fn a_caller_asks_who_it_is_and_changes_its_key() {
     let answer = expect(&stack, &rotate("{\"overlapSeconds\": 0}"), 201, None).await;
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     let new = answer.json()["key"].as_str().unwrap().to_owned();
-    eventually("the new key to be served and the old one refused", async || {
-        let new = stack.gateway(0).send(&with_key(Request::get("/orders/1"), &new)).await;
-        let old = stack.gateway(0).send(&with_key(Request::get("/orders/1"), &old)).await;
-        if (new.status, old.status) == (200, 401) { Ok(()) } else { Err(format!("{new}\n{old}")) }
-    })
-    .await;
+    // From the answer on, not a moment later.
+    expect(&stack, &with_key(Request::get("/orders/1"), &new), 200, None).await;
+    expect(&stack, &with_key(Request::get("/orders/1"), &old), 401, Some("credentials_invalid")).await;
 }
 
 #[tokio::test]
@@ -365,4 +362,41 @@ async fn a_token_is_kept_from_backends_that_are_not_to_see_it() {
     assert!(answer.text().contains("Bearer "), "{answer}");
     let answer = expect(&stack, &bearer("/stripped", json!({"sub": "ann"})), 200, None).await;
     assert!(!answer.text().contains("Bearer "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_secret_that_can_not_be_read_fails_closed_is_shown_and_is_read_again() {
+    let backend = Backend::echo();
+    let secrets = tempfile::TempDir::with_prefix("gatehouse-secrets-").unwrap();
+    let folder = secrets.path().display().to_string();
+    let access = json!({"anyOf": ["jwt"], "applicationRequired": false});
+    let stack = echoing_with(&backend, &[closed().set("access", access)], &[("GATEWAY_SECRETS_DIR", &folder)]).await;
+    stack.put(&[corp().set("secret", "file:corp")]).await;
+    let ask = async || stack.gateway(0).send(&bearer("/", json!({"sub": "ann"}))).await;
+    assert_eq!(ask().await.code(), Some("credentials_invalid"));
+    let shown = async || {
+        let nodes = stack.admin().get("/admin/nodes").await.expect_status(200);
+        if nodes.text().contains("file:corp") { Ok(()) } else { Err(nodes.to_string()) }
+    };
+    eventually("the missing secret to be shown", shown).await;
+    let works = async || {
+        let answer = ask().await;
+        if answer.status == 200 { Ok(()) } else { Err(answer.to_string()) }
+    };
+    std::fs::write(secrets.path().join("corp"), format!("{JWT_SECRET}\n")).unwrap();
+    eventually("the secret to be read", works).await;
+    // Another secret: tokens of the old one are worth nothing any more.
+    std::fs::write(secrets.path().join("corp"), "another-secret-of-forty-characters-01234").unwrap();
+    let refused = async || match ask().await.code() {
+        Some("credentials_invalid") => Ok(()),
+        other => Err(format!("{other:?}")),
+    };
+    eventually("the old secret to count no more", refused).await;
+    // A link out of the folder leads nowhere.
+    std::fs::remove_file(secrets.path().join("corp")).unwrap();
+    let outside = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(outside.path(), JWT_SECRET).unwrap();
+    std::os::unix::fs::symlink(outside.path(), secrets.path().join("corp")).unwrap();
+    eventually("the link to be refused and shown", shown).await;
+    assert_eq!(ask().await.code(), Some("credentials_invalid"));
 }

@@ -6,7 +6,7 @@ use gateway_config::model::Item;
 use gateway_config::snapshot::{Caller, Code, match_request};
 use serde_json::json;
 
-use super::scene::{defaults, key_of, plain_service, rejected, route, served, shop, token, token_of, verdict, world};
+use super::scene::{SERVED, defaults, key_of, plain_service, rejected, route, shop, token, token_of, verdict, world};
 use crate::world::Request;
 
 fn from(address: &str, path: &str) -> Request {
@@ -28,7 +28,7 @@ fn the_fleets_rules_stand_before_everything_else() {
             assert_eq!(verdict(&snapshot, &from("10.1.2.3", path), &caller), Err(Code::IpDenied), "{path}");
         }
     }
-    assert_eq!(verdict(&snapshot, &from("11.0.0.1", "/x"), &key_of(&snapshot, "shop")), served());
+    assert_eq!(verdict(&snapshot, &from("11.0.0.1", "/x"), &key_of(&snapshot, "shop")), SERVED);
     assert_eq!(verdict(&snapshot, &from("11.0.0.1", "/nothing"), &rejected()), Err(Code::RouteNotFound));
 }
 
@@ -41,7 +41,7 @@ fn a_routes_rules_hold_for_it_alone_and_stand_before_credentials() {
         assert_eq!(verdict(&snapshot, &from("10.0.0.1", "/x"), &caller), Err(Code::IpDenied));
     }
     assert_eq!(verdict(&snapshot, &from("192.0.2.9", "/x"), &Caller::Anonymous), Err(Code::CredentialsMissing));
-    assert_eq!(verdict(&snapshot, &from("10.0.0.1", "/y"), &Caller::Anonymous), served());
+    assert_eq!(verdict(&snapshot, &from("10.0.0.1", "/y"), &Caller::Anonymous), SERVED);
     assert_eq!(verdict(&snapshot, &from("10.0.0.1", "/z"), &Caller::Anonymous), Err(Code::RouteNotFound));
 }
 
@@ -52,7 +52,7 @@ fn an_applications_rules_hold_for_its_callers_wherever_they_go() {
         let application = json!({"ipAllow": ["10.0.0.0/8"], "ipDeny": ["10.0.0.1/32"]});
         let snapshot = world(&guarded(json!({}), by_route, application));
         let caller = token_of(&snapshot, Some("shop"), token("kim", &[], &[]));
-        assert_eq!(verdict(&snapshot, &from("10.0.0.2", "/x"), &caller), served(), "{access}");
+        assert_eq!(verdict(&snapshot, &from("10.0.0.2", "/x"), &caller), SERVED, "{access}");
         for denied in ["10.0.0.1", "11.0.0.1", "2001:db8::1"] {
             assert_eq!(verdict(&snapshot, &from(denied, "/x"), &caller), Err(Code::IpDenied), "{access} {denied}");
         }
@@ -72,7 +72,7 @@ fn an_ipv4_rule_holds_also_for_the_address_written_as_ipv6() {
         assert_eq!(verdict(&snapshot, &mapped, &key_of(&snapshot, "shop")), Err(Code::IpDenied));
     }
     let snapshot = world(&guarded(json!({"ipAllow": ["10.0.0.0/8"]}), json!({}), json!({})));
-    assert_eq!(verdict(&snapshot, &mapped, &key_of(&snapshot, "shop")), served());
+    assert_eq!(verdict(&snapshot, &mapped, &key_of(&snapshot, "shop")), SERVED);
 }
 
 #[test]

@@ -2,10 +2,11 @@
 
 use gateway_config::model::Kind;
 use gateway_config::snapshot::{Caller, Code, Outcome};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::scene::{
-    application, decided, get, key_of, plain_service, route, served, shop, token, token_of, versioned_service, world,
+    SERVED, application, decided, get, key_of, plain_service, route, shop, token, token_of, verdict, versioned_service,
+    world,
 };
 use crate::world::{Request, item};
 
@@ -31,7 +32,7 @@ fn an_application_that_is_granted_nothing_may_do_nothing() {
 fn a_star_grants_all_and_a_name_only_what_it_names() {
     for granted in [json!({}), json!({"allowedServices": ["s"]}), json!({"allowedServices": ["other", "*"]})] {
         let snapshot = world(&[plain_service(), route(json!({})), shop(granted.clone())]);
-        assert_eq!(get(&snapshot, "/x", &key_of(&snapshot, "shop")), served(), "{granted}");
+        assert_eq!(get(&snapshot, "/x", &key_of(&snapshot, "shop")), SERVED, "{granted}");
     }
 }
 
@@ -72,7 +73,7 @@ fn a_queue_is_allowed_by_its_name_and_has_no_versions() {
 fn what_the_gateway_answers_itself_needs_an_entry_and_no_service() {
     let route = route(json!({"target": {"respond": {"statusCode": 204}}}));
     for (more, expected) in [
-        (json!({"allowedServices": [], "allowedVersions": []}), served()),
+        (json!({"allowedServices": [], "allowedVersions": []}), SERVED),
         (json!({"whitelist": []}), Err(Code::EndpointNotAllowed)),
     ] {
         let snapshot = world(&[route.clone(), shop(more)]);
@@ -100,6 +101,9 @@ fn where_no_application_is_needed_every_verified_caller_is_let_in_and_nobody_els
     }
 }
 
+/// Puts one thing right of an application, a route's access, and a token's roles and scopes.
+type Mend<'a> = &'a dyn Fn(&mut Value, &mut Value, &mut (Vec<&'static str>, Vec<&'static str>));
+
 #[test]
 fn of_several_reasons_to_refuse_the_first_of_the_designs_order_is_told() {
     // Everything is wrong at first, then one thing after the other is put right.
@@ -110,8 +114,6 @@ fn of_several_reasons_to_refuse_the_first_of_the_designs_order_is_told() {
     let mut access = json!({"anyOf": ["api_key"], "roles": ["clerk"], "scopes": ["write"]});
     let mut token_says = (vec![], vec![]);
     let all = json!([{"endpointPath": "/{*all}", "allowedMethods": ["*"], "allowedVersions": ["*"]}]);
-    type Mend<'a> =
-        &'a dyn Fn(&mut serde_json::Value, &mut serde_json::Value, &mut (Vec<&'static str>, Vec<&'static str>));
     let steps: [(Code, Mend<'_>); 9] = [
         (Code::ApplicationInactive, &|shop, _, _| shop["isActive"] = json!(true)),
         (Code::IpDenied, &|shop, _, _| shop["ipDeny"] = json!([])),
@@ -129,15 +131,7 @@ fn of_several_reasons_to_refuse_the_first_of_the_designs_order_is_told() {
         let caller = token_of(&snapshot, Some("shop"), token("kim", &token_says.0, &token_says.1));
         // Nobody serves v7, but that is told only to those who may use the service.
         let request = Request::get("/x").header("x-api-version", "v7");
-        assert_eq!(decided_code(&snapshot, &request, &caller), Some(code));
+        assert_eq!(verdict(&snapshot, &request, &caller), Err(code));
         mend(&mut shop, &mut access, &mut token_says);
     }
-}
-
-fn decided_code(
-    snapshot: &gateway_config::snapshot::Snapshot,
-    request: &Request,
-    caller: &gateway_config::snapshot::Caller,
-) -> Option<Code> {
-    super::scene::verdict(snapshot, request, caller).err()
 }

@@ -4,7 +4,7 @@ use gateway_config::snapshot::{Access, Caller, Code, Snapshot, Step};
 use serde_json::{Value, json};
 
 use super::scene::{
-    both_of, decided, get, key_of, plain_service, rejected, route, served, shop, token, token_of, world,
+    SERVED, both_of, decided, get, key_of, plain_service, rejected, route, shop, token, token_of, world,
 };
 use crate::world::Request;
 
@@ -40,15 +40,15 @@ fn a_route_takes_the_credentials_that_it_lists() {
 fn a_route_that_says_nothing_takes_keys_and_tokens() {
     let snapshot = world(&[plain_service(), route(json!({})), shop(json!({}))]);
     assert_eq!(get(&snapshot, "/x", &Caller::Anonymous), Err(Code::CredentialsMissing));
-    assert_eq!(get(&snapshot, "/x", &key_of(&snapshot, "shop")), served());
-    assert_eq!(get(&snapshot, "/x", &token_of(&snapshot, Some("shop"), token("kim", &[], &[]))), served());
+    assert_eq!(get(&snapshot, "/x", &key_of(&snapshot, "shop")), SERVED);
+    assert_eq!(get(&snapshot, "/x", &token_of(&snapshot, Some("shop"), token("kim", &[], &[]))), SERVED);
 }
 
 #[test]
 fn which_credentials_count_holds_also_where_no_application_is_needed() {
     for (any_of, key, by_token) in [
-        (json!(["jwt"]), Err(Code::CredentialsMissing), served()),
-        (json!(["api_key"]), served(), Err(Code::CredentialsMissing)),
+        (json!(["jwt"]), Err(Code::CredentialsMissing), SERVED),
+        (json!(["api_key"]), SERVED, Err(Code::CredentialsMissing)),
         (json!([]), Err(Code::CredentialsMissing), Err(Code::CredentialsMissing)),
     ] {
         let snapshot = open(&json!({"anyOf": any_of, "applicationRequired": false}));
@@ -67,7 +67,7 @@ fn bad_credentials_are_refused_with_their_code_also_on_a_public_route() {
     }
     let entry = json!([{"endpointPath": "/{*all}", "allowedMethods": ["*"], "isPublic": true}]);
     let snapshot = world(&[plain_service(), route(json!({})), shop(json!({"whitelist": entry}))]);
-    assert_eq!(get(&snapshot, "/x", &Caller::Anonymous), served());
+    assert_eq!(get(&snapshot, "/x", &Caller::Anonymous), SERVED);
     assert_eq!(get(&snapshot, "/x", &rejected()), Err(Code::CredentialsInvalid), "nor by a public entry");
 }
 
@@ -77,7 +77,7 @@ fn a_public_route_may_ignore_bad_credentials_and_the_trail_says_so() {
     let decision = decided(&snapshot, &Request::get("/x"), &rejected());
     assert!(decision.application.is_none());
     assert!(decision.trail.contains(&Step::Access(Access::Ignored(Code::CredentialsInvalid))));
-    assert_eq!(get(&snapshot, "/x", &rejected()), served());
+    assert_eq!(get(&snapshot, "/x", &rejected()), SERVED);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn a_public_entry_lets_in_whose_bad_credentials_the_route_ignores() {
     let entry = json!([{"endpointPath": "/open", "allowedMethods": ["GET"], "isPublic": true}]);
     let access = json!({"access": {"invalidCredentials": "ignore"}});
     let snapshot = world(&[plain_service(), route(access), shop(json!({"whitelist": entry}))]);
-    assert_eq!(get(&snapshot, "/open", &rejected()), served());
+    assert_eq!(get(&snapshot, "/open", &rejected()), SERVED);
     assert_eq!(get(&snapshot, "/closed", &rejected()), Err(Code::CredentialsInvalid));
 }
 

@@ -4,7 +4,7 @@ use gateway_config::snapshot::{Code, Snapshot};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::scene::{choices, decided, get, key_of, plain_service, route, served, set, shop, versioned_service, world};
+use super::scene::{SERVED, choices, decided, get, key_of, plain_service, route, set, shop, versioned_service, world};
 use crate::world::Request;
 
 /// The application `shop` with these entries, before a service with the API versions v1 and v2.
@@ -158,6 +158,6 @@ fn the_path_is_the_clients_and_not_the_rewritten_one() {
         let snapshot = world(&[plain_service(), rewritten.clone(), shop]);
         get(&snapshot, "/api/x", &key_of(&snapshot, "shop"))
     };
-    assert_eq!(of("/api/{*rest}"), served(), "and of a service without versions the entry's do not matter");
+    assert_eq!(of("/api/{*rest}"), SERVED, "and of a service without versions the entry's do not matter");
     assert_eq!(of("/inside/{*rest}"), Err(Code::EndpointNotAllowed));
 }

@@ -43,18 +43,18 @@ pub(super) struct Known {
 /// The versions of which one serves, and the entry that is accounted: its application and its place there.
 pub(super) type Verdict = Result<(BTreeSet<String>, Option<(String, usize)>), Code>;
 
-pub(super) fn judge(world: &World<'_>, asked: &Asked<'_>, asker: &Asker) -> Verdict {
-    let verdict = match asker {
+pub(super) fn judge(world: &World<'_>, asked: &Asked<'_>, who: &Asker) -> Verdict {
+    let verdict = match who {
         Asker::Anonymous => anonymous(world, asked),
         Asker::Rejected(code) if world.access.invalid_credentials == InvalidCredentials::Refuse => Err(*code),
         Asker::Rejected(code) => {
-            let open = anonymous(world, asked).and_then(|verdict| roles(world, asker).map(|()| verdict));
+            let open = anonymous(world, asked).and_then(|verdict| roles(world, who).map(|()| verdict));
             open.map_err(|_| *code)
         }
         Asker::Known(known) => verified(world, asked, known),
     };
     let (served, accounted) = verdict?;
-    roles(world, asker)?;
+    roles(world, who)?;
     // Unknown is told only to those who may use the service at all.
     if asked.pin.is_some_and(|pin| has_versions(world) && !world.versions.iter().any(|it| it.2 && it.1 == pin)) {
         return Err(Code::UnknownVersion);
@@ -173,12 +173,12 @@ fn grants(list: &[String], name: &str) -> bool {
     list.iter().any(|it| it == "*" || it == name)
 }
 
-fn roles(world: &World<'_>, asker: &Asker) -> Result<(), Code> {
+fn roles(world: &World<'_>, who: &Asker) -> Result<(), Code> {
     let access = world.access;
     if access.roles.is_empty() && access.scopes.is_empty() {
         return Ok(());
     }
-    let Asker::Known(known) = asker else { return Err(Code::CredentialsMissing) };
+    let Asker::Known(known) = who else { return Err(Code::CredentialsMissing) };
     if !access.roles.is_empty() && !access.roles.iter().any(|role| known.roles.contains(&role.as_str())) {
         return Err(Code::RoleMissing);
     }

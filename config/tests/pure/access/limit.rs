@@ -22,7 +22,7 @@ fn limits(of: u32) -> Value {
 }
 
 /// The fleet's limits are 10 to 14, the route's 20 to 24, the application's 30 to 34, its entry's is 40.
-fn limited(access: Value) -> Snapshot {
+fn limited(access: &Value) -> Snapshot {
     let entry =
         json!([{"endpointPath": "/{*all}", "allowedMethods": ["GET"], "allowedVersions": ["*"], "rateLimit": 40}]);
     world(&[
@@ -63,7 +63,7 @@ fn kim() -> Who {
 
 #[test]
 fn address_and_global_limits_of_the_fleet_and_the_route_count_before_anything_is_known_of_the_caller() {
-    let snapshot = limited(json!({}));
+    let snapshot = limited(&json!({}));
     let expected = [(10, Who::All), (11, address()), (20, Who::All), (21, address())];
     assert_eq!(early(&snapshot, &Request::get("/x")), expected);
 }
@@ -79,7 +79,7 @@ fn what_leads_nowhere_is_counted_by_the_fleets_limits() {
 
 #[test]
 fn a_key_is_counted_by_key_and_application() {
-    let snapshot = limited(json!({}));
+    let snapshot = limited(&json!({}));
     assert_eq!(
         late(&snapshot, &key_of(&snapshot, "shop")),
         [
@@ -101,7 +101,7 @@ fn a_key_is_counted_by_key_and_application() {
 
 #[test]
 fn a_token_is_counted_by_subject_and_application() {
-    let snapshot = limited(json!({}));
+    let snapshot = limited(&json!({}));
     let caller = token_of(&snapshot, Some("shop"), token("kim", &[], &[]));
     let names: Vec<Who> = late(&snapshot, &caller).into_iter().map(|(_, who)| who).collect();
     let own = [the_shop(), kim(), kim()];
@@ -111,14 +111,14 @@ fn a_token_is_counted_by_subject_and_application() {
 
 #[test]
 fn with_both_the_key_counts_keys_and_the_subject_subjects() {
-    let snapshot = limited(json!({}));
+    let snapshot = limited(&json!({}));
     let counted = late(&snapshot, &both_of(&snapshot, "shop", token("kim", &[], &[])));
     assert_eq!(counted[..3], [(12, the_shop()), (13, the_key()), (14, kim())]);
 }
 
 #[test]
 fn whoever_has_no_such_name_is_counted_by_a_wider_one_and_in_the_end_by_the_address() {
-    let snapshot = limited(json!({"anyOf": ["public", "jwt"], "applicationRequired": false}));
+    let snapshot = limited(&json!({"anyOf": ["public", "jwt"], "applicationRequired": false}));
     let anonymous =
         [(12, address()), (13, address()), (14, address()), (22, address()), (23, address()), (24, address())];
     assert_eq!(late(&snapshot, &Caller::Anonymous), anonymous);
@@ -134,7 +134,7 @@ fn whoever_has_no_such_name_is_counted_by_a_wider_one_and_in_the_end_by_the_addr
 
 #[test]
 fn an_applications_limits_follow_it_onto_public_routes() {
-    let snapshot = limited(json!({"anyOf": ["public"]}));
+    let snapshot = limited(&json!({"anyOf": ["public"]}));
     let counted = late(&snapshot, &key_of(&snapshot, "shop"));
     assert_eq!(
         counted.iter().map(|(requests, _)| *requests).collect::<Vec<_>>(),
@@ -144,7 +144,7 @@ fn an_applications_limits_follow_it_onto_public_routes() {
 
 #[test]
 fn a_refused_request_has_no_identity_counters() {
-    let snapshot = limited(json!({"roles": ["clerk"]}));
+    let snapshot = limited(&json!({"roles": ["clerk"]}));
     let no_get = Request { method: http::Method::PUT, ..Request::get("/x") };
     let refused = [
         (Request::get("/x"), Caller::Anonymous),
@@ -164,7 +164,7 @@ fn a_refused_request_has_no_identity_counters() {
 
 #[test]
 fn what_was_counted_survives_reloads_and_edits_of_numbers() {
-    let before = limited(json!({}));
+    let before = limited(&json!({}));
     let ids = |snapshot: &Snapshot| {
         let request = Request::get("/x");
         let early = match_request(snapshot, &request.facts()).counters;
@@ -190,7 +190,7 @@ fn what_was_counted_survives_reloads_and_edits_of_numbers() {
 fn limits_hold_under_other_names_for_other_owners() {
     let two = |name: &str| {
         let route = route(json!({"name": name, "path": format!("/{name}"), "limits": limits(20)}));
-        let snapshot = put(&limited(json!({})), &[route]).unwrap();
+        let snapshot = put(&limited(&json!({})), &[route]).unwrap();
         early_ids(&snapshot, &format!("/{name}"))
     };
     assert_ne!(two("a")[2..], two("b")[2..]);
@@ -220,7 +220,7 @@ fn burst_is_the_number_of_requests_unless_it_is_given() {
 
 #[test]
 fn what_counts_a_caller_wherever_it_goes_is_what_its_requests_are_counted_by() {
-    let snapshot = limited(json!({}));
+    let snapshot = limited(&json!({}));
     let caller = key_of(&snapshot, "shop");
     let everywhere = words(&counters_of(&snapshot, caller.verified().unwrap(), Request::get("/").address));
     let counted = late(&snapshot, &caller);

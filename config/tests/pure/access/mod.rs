@@ -6,6 +6,7 @@ mod application;
 mod cors;
 mod credentials;
 mod endpoint;
+mod identity;
 mod judge;
 mod limit;
 mod public;

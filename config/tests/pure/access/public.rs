@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::scene::{
-    application, choices, decided, get, key_of, plain_service, route, served, set, token, token_of, verdict,
+    SERVED, application, choices, decided, get, key_of, plain_service, route, set, token, token_of, verdict,
     versioned_service, with, world,
 };
 use crate::world::Request;
@@ -145,5 +145,5 @@ fn a_caller_whose_own_entry_grants_is_accounted_by_it_rather_than_by_a_public_on
     let decision = decided(&snapshot, &Request::get("/x"), &key_of(&snapshot, "shop"));
     assert_eq!(decision.application.unwrap().name.as_ref(), "shop");
     assert_eq!(decision.counters[0].limit.requests, 5);
-    assert_eq!(get(&snapshot, "/x", &Caller::Anonymous), served());
+    assert_eq!(get(&snapshot, "/x", &Caller::Anonymous), SERVED);
 }

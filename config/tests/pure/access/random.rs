@@ -196,10 +196,9 @@ fn request() -> impl Strategy<Value = Request> {
     let path = prop::collection::vec(select(vec!["a", "b", "c"]), 0..4);
     let pin = prop_oneof![3 => Just(None), 4 => select(vec!["v1", "v2", "v3"]).prop_map(Some), 1 => Just(Some("v9"))];
     (path, any::<bool>(), select(vec!["GET", "POST", "PUT"]), pin).prop_map(|(segments, slash, method, pin)| {
-        let mut path: String = segments.iter().map(|segment| format!("/{segment}")).collect();
-        if slash || path.is_empty() {
-            path.push('/');
-        }
+        let slash = if slash || segments.is_empty() { "/" } else { "" };
+        let start = if segments.is_empty() { "" } else { "/" };
+        let path = format!("{start}{}{slash}", segments.join("/"));
         let request = Request { method: method.parse().unwrap(), ..Request::get(&path) };
         pin.map_or(request.clone(), |pin| request.header("x-api-version", pin))
     })

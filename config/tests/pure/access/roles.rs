@@ -3,7 +3,7 @@
 use gateway_config::snapshot::{Caller, Code};
 use serde_json::{Value, json};
 
-use super::scene::{both_of, get, key_of, plain_service, rejected, route, served, shop, token, token_of, world};
+use super::scene::{SERVED, both_of, get, key_of, plain_service, rejected, route, shop, token, token_of, world};
 
 fn code(access: &Value, roles: &[&str], scopes: &[&str]) -> Option<Code> {
     let snapshot = world(&[plain_service(), route(json!({"access": access})), shop(json!({}))]);
@@ -45,7 +45,7 @@ fn where_no_application_is_needed_roles_and_scopes_decide() {
     let snapshot = world(&[plain_service(), route(json!({"access": access}))]);
     let verdict =
         |roles: &[&str], scopes: &[&str]| get(&snapshot, "/x", &token_of(&snapshot, None, token("kim", roles, scopes)));
-    assert_eq!(verdict(&["clerk"], &["read"]), served());
+    assert_eq!(verdict(&["clerk"], &["read"]), SERVED);
     assert_eq!(verdict(&["guest"], &["read"]), Err(Code::RoleMissing));
     assert_eq!(verdict(&["clerk"], &[]), Err(Code::ScopeMissing));
 }
@@ -57,7 +57,7 @@ fn an_api_key_has_neither_roles_nor_scopes_but_a_token_beside_it_does() {
     {
         let snapshot = world(&[plain_service(), route(json!({"access": access})), shop(json!({}))]);
         assert_eq!(get(&snapshot, "/x", &key_of(&snapshot, "shop")), Err(missing));
-        assert_eq!(get(&snapshot, "/x", &both_of(&snapshot, "shop", token("kim", &["clerk"], &["read"]))), served());
+        assert_eq!(get(&snapshot, "/x", &both_of(&snapshot, "shop", token("kim", &["clerk"], &["read"]))), SERVED);
     }
 }
 

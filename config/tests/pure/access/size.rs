@@ -1,6 +1,6 @@
 //! How long a target and how large headers may be.
 
-use gateway_config::snapshot::{Caller, Code, RequestFacts, decide, match_request};
+use gateway_config::snapshot::{BodyFacts, Caller, Code, RequestFacts, decide, match_request};
 use serde_json::json;
 
 use super::scene::{defaults, plain_service, route, verdict, world};
@@ -19,7 +19,7 @@ fn a_target_is_too_long_from_the_first_byte_over_the_limit() {
     assert_eq!(code(300), None);
     assert_eq!(code(301), Some(Code::UriTooLong));
     let facts = RequestFacts { target_bytes: 301, ..request.facts() };
-    let decision = decide(&snapshot, &match_request(&snapshot, &facts), &Caller::Anonymous, &Default::default());
+    let decision = decide(&snapshot, &match_request(&snapshot, &facts), &Caller::Anonymous, &BodyFacts::default());
     assert!(decision.route.is_none());
 }
 

@@ -4,7 +4,7 @@ use gateway_config::snapshot::{Code, Snapshot};
 use serde_json::{Value, json};
 
 use super::scene::{
-    choices, key_of, plain_service, route, served, service, set, shop, verdict, versioned_service, world,
+    SERVED, choices, key_of, plain_service, route, service, set, shop, verdict, versioned_service, world,
 };
 use crate::world::Request;
 
@@ -85,7 +85,7 @@ fn a_service_without_versions_ignores_pins_and_allowed_versions() {
         let shop = shop(json!({"allowedVersions": versions, "whitelist": whitelist}));
         let snapshot = world(&[plain_service(), route(json!({})), shop]);
         for request in [Request::get("/x"), Request::get("/x").header("x-api-version", "v7")] {
-            assert_eq!(verdict(&snapshot, &request, &key_of(&snapshot, "shop")), served(), "{versions}");
+            assert_eq!(verdict(&snapshot, &request, &key_of(&snapshot, "shop")), SERVED, "{versions}");
         }
     }
 }

@@ -49,6 +49,7 @@ impl Keeper {
             };
             // At the end the disk goes first: the database may be away, and what it was not told is told at the next start.
             if is_last {
+                self.verifier.memory.keep_again();
                 self.keep_on_disk().await;
             }
             let written = self.write_usage().await;
@@ -60,6 +61,9 @@ impl Keeper {
                 Ok(()) | Err(_) => {}
             }
             is_away = written.is_err();
+            if is_away {
+                self.verifier.memory.keep_again();
+            }
             if is_last {
                 return;
             }
@@ -84,7 +88,7 @@ impl Keeper {
         let written = tokio::task::spawn_blocking(move || file.write(&known).map_err(|error| error.to_string())).await;
         let outcome = written.map_err(|error| error.to_string()).and_then(|written| written);
         if let Err(error) = outcome {
-            self.verifier.memory.give_back();
+            self.verifier.memory.keep_again();
             let path = self.file.path().display();
             tracing::warn!(%path, error, "could not keep the memory of verified keys on disk");
         }

@@ -159,6 +159,7 @@ impl Memory {
         unwritten
     }
 
+    /// The disk need not follow: an old use is written again at the worst, and changes nothing.
     pub(super) fn wrote(&self, uses: &[(Id<ApiKey>, i64)]) {
         let mut left = self.left.lock();
         for (key, used) in uses {
@@ -172,7 +173,6 @@ impl Memory {
                 slot.written.fetch_max(*used, Ordering::Relaxed);
             }
         }
-        self.is_dirty.store(true, Ordering::Relaxed);
     }
 
     /// All of it, the oldest first, if anything has changed since the last time.
@@ -189,8 +189,8 @@ impl Memory {
         Some(known.collect())
     }
 
-    /// What was taken could not be kept.
-    pub(super) fn give_back(&self) {
+    /// What was taken could not be kept, or there are uses that only the disk can keep.
+    pub(super) fn keep_again(&self) {
         self.is_dirty.store(true, Ordering::Relaxed);
     }
 }
@@ -274,7 +274,7 @@ mod tests {
         memory.insert(known);
         assert_eq!(memory.take_changed(), Some(vec![known]));
         assert_eq!(memory.take_changed(), None);
-        memory.give_back();
+        memory.keep_again();
         assert_eq!(memory.take_changed(), Some(vec![known]));
     }
 }

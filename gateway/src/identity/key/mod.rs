@@ -19,7 +19,6 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use gateway_config::api_key::Hasher;
 use gateway_config::change::Changer;
 use gateway_config::clock::Clock;
@@ -35,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::settings::ServeSettings;
 use disk::KeyFile;
 use keeper::Keeper;
-use rotate::Rotation;
+use rotate::{Renewed, Rotation};
 use verifier::Verifier;
 
 pub(crate) use settings::KeySettings;
@@ -115,7 +114,7 @@ impl Keys {
         application: &str,
         key: Id<ApiKey>,
         overlap_seconds: u64,
-    ) -> Result<Bytes, Refusal> {
+    ) -> Result<Renewed, Refusal> {
         let (rotation, application) = (self.rotation.clone(), application.to_owned());
         // A task of its own: what was begun is finished even if the client leaves.
         let rotating = self.control.spawn(async move { rotation.rotate(&application, key, overlap_seconds).await });

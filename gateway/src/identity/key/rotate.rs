@@ -17,6 +17,13 @@ pub(super) struct Rotation {
     pub(super) hasher: Hasher,
 }
 
+/// A new key: the answer that shows it, and where it will be found.
+#[derive(Debug)]
+pub(crate) struct Renewed {
+    pub(crate) body: Bytes,
+    pub(crate) prefix: String,
+}
+
 /// The only answer that holds the new key.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -40,7 +47,7 @@ struct Replaced<'a> {
 }
 
 impl Rotation {
-    pub(super) async fn rotate(&self, application: &str, key: Id<ApiKey>, overlap: u64) -> Result<Bytes, Refusal> {
+    pub(super) async fn rotate(&self, application: &str, key: Id<ApiKey>, overlap: u64) -> Result<Renewed, Refusal> {
         let new = generate(&self.verifier.checksum);
         let hashed = self.hasher.hash(&new).await.map_err(|error| {
             tracing::error!(%error, "could not hash a new API key");
@@ -61,7 +68,8 @@ impl Rotation {
         let replaced = Replaced { prefix: &old.prefix, is_active: old.is_active, expires_at: old.expires_at };
         let (key, id, expires_at, created_at) = (new.text.expose(), *id, *expires_at, *created_at);
         let answer = Rotated { key, id, prefix, name, expires_at, created_at, replaced };
-        serde_json::to_vec(&answer).map(Bytes::from).map_err(|_| Refusal::new(Code::Internal))
+        let body = serde_json::to_vec(&answer).map_err(|_| Refusal::new(Code::Internal))?;
+        Ok(Renewed { body: body.into(), prefix: prefix.clone() })
     }
 }
 
