@@ -13,6 +13,9 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use crate::load::{Latencies, Requests, as_micros, read_answer};
 
+/// How long answers are waited for when the time is over.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 #[derive(Debug)]
 pub struct Pace {
     pub target: SocketAddr,
@@ -30,6 +33,8 @@ pub struct Paced {
     pub statuses: BTreeMap<u16, usize>,
     /// Requests without a whole answer.
     pub broken: usize,
+    /// Requests that were due and never sent, because all connections waited.
+    pub unsent: u32,
 }
 
 #[derive(Debug)]
@@ -62,16 +67,19 @@ impl Pace {
         };
         let done = runtime.block_on(join_all((0..self.connections).map(|number| self.connection(number, &course))));
         done.into_iter().collect::<anyhow::Result<()>>()?;
-        let Course { micros, statuses, broken, .. } = course;
+        let Course { micros, statuses, broken, claimed, .. } = course;
         let latencies = Latencies::of(micros.into_inner());
-        Ok(Paced { latencies, statuses: statuses.into_inner(), broken: broken.get() })
+        let due = u32::try_from(u64::from(self.per_second).saturating_mul(self.lasts.as_secs())).unwrap_or(u32::MAX);
+        let unsent = due.saturating_sub(claimed.get());
+        Ok(Paced { latencies, statuses: statuses.into_inner(), broken: broken.get(), unsent })
     }
 
     async fn connection(&self, number: usize, course: &Course<'_>) -> anyhow::Result<()> {
         let (mut stream, mut buffer) = (None, Vec::with_capacity(16 << 10));
         loop {
             let due = Duration::from_secs(course.claimed.get().into()) / self.per_second;
-            if due >= self.lasts {
+            // Also when some that were due have not been sent yet: where answers wait for long, the rate can't be held.
+            if due >= self.lasts || course.began.elapsed() >= self.lasts {
                 return Ok(());
             }
             course.claimed.set(course.claimed.get() + 1);
@@ -86,8 +94,9 @@ impl Pace {
                 Some(connected) => connected,
                 None => self.connect(number).await?,
             };
-            let answered = exchange(&mut connected, course.requests.take()?, &mut buffer).await;
-            let Ok(status) = answered else {
+            let exchange = exchange(&mut connected, course.requests.take()?, &mut buffer);
+            let answered = tokio::time::timeout_at((course.began + self.lasts + PATIENCE).into(), exchange).await;
+            let Ok(Ok(status)) = answered else {
                 course.broken.set(course.broken.get() + 1);
                 continue;
             };
