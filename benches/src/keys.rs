@@ -29,6 +29,8 @@ const REVOKED_POSTGRES: f64 = 100.0;
 pub struct Plan<'p> {
     pub rounds: Rounds,
     pub applications: usize,
+    /// Keys that the measured requests carry in turn.
+    pub used: usize,
     pub revocations: usize,
     pub postgres: Option<&'p str>,
 }
@@ -41,11 +43,11 @@ pub fn run(plan: &Plan<'_>, origin: SocketAddr) -> anyhow::Result<Vec<String>> {
     let more = |one: f64, other: f64| other - one;
     let loaded = more(resident(&few_stack)?, resident(&many_stack)?);
     let admin = mebibytes(many_stack.admin_resident_bytes()?);
-    let contenders = [contender(&few, few_stack)?, contender(&many, many_stack)?];
-    for contender in &contenders {
+    let contenders = [contender(&few, few_stack, plan.used)?, contender(&many, many_stack, plan.used)?];
+    for (contender, consumers) in contenders.iter().zip([&few, &many]) {
         // Each key once, so that nothing that is measured is the first hash of one.
-        let (target, requests) = (contender.peer.address, &contender.requests);
-        Load { target, requests, count: requests.len(), connections: 8 }.run()?;
+        let requests = &requests(consumers, contender.peer.address, usize::MAX);
+        Load { target: contender.peer.address, requests, count: requests.len(), connections: 8 }.run()?;
     }
     let [few_peer, many_peer] = &contenders;
     let after = |peer: &Peer| peer.process().resident_bytes().map(mebibytes);
@@ -92,14 +94,20 @@ fn start(consumers: &Consumers, url: Option<&str>, origin: SocketAddr) -> anyhow
     Stack::start_filled(url, async |store| consumers.write(&*store, origin).await)
 }
 
-fn contender(consumers: &Consumers, stack: Stack) -> anyhow::Result<Contender> {
-    let lines: Vec<String> = consumers.spread().map(key_line).collect();
+fn contender(consumers: &Consumers, stack: Stack, used: usize) -> anyhow::Result<Contender> {
     let anonymous = http::send(stack.traffic, "GET", PATH, None, "")?;
     if anonymous.status != 401 {
         bail!("the gateway answers {} to nobody", anonymous.status);
     }
-    let requests = Requests::with_headers(stack.traffic, PATH, lines.iter().map(String::as_str));
-    Ok(Contender { peer: Peer::of_stack(format!("{} keys", lines.len()), stack), requests })
+    let requests = requests(consumers, stack.traffic, used);
+    let label = format!("{}/{} keys", requests.len(), consumers.keys.len());
+    Ok(Contender { peer: Peer::of_stack(label, stack), requests })
+}
+
+/// With the first `used` keys of the spread.
+fn requests(consumers: &Consumers, target: SocketAddr, used: usize) -> Requests {
+    let lines: Vec<String> = consumers.spread().take(used).map(key_line).collect();
+    Requests::with_headers(target, PATH, lines.iter().map(String::as_str))
 }
 
 /// Revokes keys of different applications, each after a request that it let in. Answers the milliseconds from the answer to the

@@ -74,6 +74,9 @@ enum Command {
         /// With ten keys each
         #[arg(long, default_value_t = 10_000)]
         applications: usize,
+        /// Keys that the measured requests carry in turn
+        #[arg(long, default_value_t = 10_000)]
+        used: usize,
         #[arg(long, default_value_t = 100)]
         revocations: usize,
         /// A Postgres to measure revocations in too; a database is made in it
@@ -90,11 +93,10 @@ fn main() -> anyhow::Result<()> {
     let missed = match &settings.command {
         Some(Command::Reload { changes, postgres }) => reloads(*changes, postgres.as_deref(), origin)?,
         Some(Command::Memory { reloads }) => memory::run(*reloads, origin)?,
-        Some(Command::Keys { rounds, applications, revocations, postgres }) => {
-            let (applications, revocations) = (*applications, *revocations);
-            let plan =
-                keys::Plan { rounds: (*rounds).into(), applications, revocations, postgres: postgres.as_deref() };
-            keys::run(&plan, origin)?
+        Some(Command::Keys { rounds, applications, used, revocations, postgres }) => {
+            let (applications, used, revocations) = (*applications, *used, *revocations);
+            let (rounds, postgres) = ((*rounds).into(), postgres.as_deref());
+            keys::run(&keys::Plan { rounds, applications, used, revocations, postgres }, origin)?
         }
         Some(Command::Flood(plan)) => flood::run(plan, origin)?,
         None => cpu(&settings, origin)?,
