@@ -42,8 +42,6 @@ use crate::upstream::{self, Endpoints};
 const BACKLOG: u32 = 4096;
 /// Attempts of one request; the real bound is in `upstream::Attempt`.
 const MAX_ATTEMPTS: usize = 20;
-/// From the first byte of a request's head to its last.
-const HEAD_PATIENCE: Duration = Duration::from_secs(20);
 /// What is left to be told to the fleet after the last request.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -135,8 +133,9 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
     let keeper = tokio::spawn(sync::keep_on_disk(disk, current.clone(), status.clone(), metrics.clone(), stop.clone()));
     let reporter = tokio::spawn(sync::report(store, current.clone(), status, clock, me, stop.clone()));
 
-    let idle = Some(settings.keepalive_seconds).filter(|seconds| *seconds > 0).map(Duration::from_secs);
-    let watch = Arc::new(Watch::new(Patience { idle, head: Some(HEAD_PATIENCE) }));
+    let patience = |seconds: u64| Some(seconds).filter(|seconds| *seconds > 0).map(Duration::from_secs);
+    let (idle, head) = (patience(settings.keepalive_seconds), patience(settings.header_timeout_seconds));
+    let watch = Arc::new(Watch::new(Patience { idle, head }));
     tokio::spawn(watch.clone().run(stop.clone()));
     let streams = Arc::new(Streams::new(gate.clone(), current.clone()));
     tokio::spawn(streams.clone().run(stop.clone()));

@@ -43,9 +43,12 @@ pub(crate) struct ServeSettings {
     /// Idle connections to backends kept for reuse: one pool of this many times the threads
     #[arg(long, env = "GATEWAY_UPSTREAM_POOL", default_value_t = 1024)]
     pub(crate) upstream_pool: usize,
-    /// How long an idle client connection is kept
+    /// How long an idle client connection is kept; 0: for ever
     #[arg(long, env = "GATEWAY_KEEPALIVE_SECONDS", default_value_t = 75)]
     pub(crate) keepalive_seconds: u64,
+    /// How long a request's head may take from its first byte to its last, however it trickles; 0: for ever
+    #[arg(long, env = "GATEWAY_HEADER_TIMEOUT_SECONDS", default_value_t = 20)]
+    pub(crate) header_timeout_seconds: u64,
     /// After a stop signal: how long new connections are still taken, for load balancers to notice
     #[arg(long, env = "GATEWAY_DRAIN_DELAY_MS", default_value_t = 0)]
     pub(crate) drain_delay_ms: u64,
