@@ -1,7 +1,7 @@
 //! The database away: requests go on, writes are refused and never half-done, and all is well when it returns.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use e2e::{Backend, Database, Load, PostgresCluster, Stack, eventually, proof, route, service};
 
@@ -29,9 +29,8 @@ impl Fleet {
         assert_eq!((count, newest), (head, head), "the history has gaps");
     }
 
-    /// Writes until it is refused for want of a database, then tells how soon that was heard.
+    /// To be called while the database is away: who waited for its return would never be answered.
     async fn assert_writes_are_refused(&self) {
-        let start = Instant::now();
         let answer = self
             .stack
             .admin()
@@ -39,7 +38,6 @@ impl Fleet {
             .await;
         assert_eq!(answer.status, 503, "{answer}");
         assert!(answer.header("retry-after").is_some(), "{answer}");
-        assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
         let answer = self.stack.admin().get("/admin/routing/services").await;
         assert_eq!(answer.status, 503, "{answer}");
     }
@@ -92,6 +90,7 @@ async fn a_database_killed_in_mid_write_leaves_nothing_half_written() {
     let admin = fleet.stack.admin();
     let mut acknowledged = Vec::new();
     for round in 0..proof::count(3, 30) {
+        let answered = AtomicUsize::new(0);
         let writes = async {
             let mut done = Vec::new();
             for number in 0.. {
@@ -100,7 +99,10 @@ async fn a_database_killed_in_mid_write_leaves_nothing_half_written() {
                     .header("Content-Type", "application/json")
                     .body(service(&name).url("http://127.0.0.1:9").json().to_string());
                 match admin.try_send(&request).await {
-                    Ok(answer) if answer.status == 201 => done.push(name),
+                    Ok(answer) if answer.status == 201 => {
+                        done.push(name);
+                        answered.fetch_add(1, Ordering::Relaxed);
+                    }
                     Ok(answer) => {
                         assert_eq!(answer.status, 503, "{answer}");
                         return done;
@@ -111,7 +113,12 @@ async fn a_database_killed_in_mid_write_leaves_nothing_half_written() {
             done
         };
         let kill = async {
-            tokio::time::sleep(Duration::from_millis(50 + 37 * u64::try_from(round).unwrap())).await;
+            // Each round after more writes, so that the kill meets another one at another step.
+            eventually("writes to be answered", async || {
+                let count = answered.load(Ordering::Relaxed);
+                if count > 2 * round { Ok(()) } else { Err(count) }
+            })
+            .await;
             fleet.cluster.stop_hard().await;
         };
         let (done, ()) = tokio::join!(writes, kill);

@@ -1,27 +1,24 @@
 //! The end of a gateway: requests in flight finish, it goes as soon as it is idle, and a fleet loses nothing.
 
-use std::time::{Duration, Instant};
-
 use e2e::client::Failure;
 use e2e::{Backend, Connection, Exit, Gate, Load, Reply, Request, Signal, Stack, eventually, proof, route, service};
 
+/// Gateways that would wait ten minutes for what is in flight, much longer than any test waits for their end.
 async fn serving(backend: &Backend, gateways: usize) -> Stack {
-    let stack = Stack::builder().gateways(gateways).start().await;
+    let stack = Stack::builder().gateways(gateways).setting("GATEWAY_DRAIN_TIMEOUT_SECONDS", "600").start().await;
     stack.put(&[service("one").url(backend.url()), route("one").pattern("/{*rest}").to_service("one").public()]).await;
     stack
 }
 
 #[tokio::test]
-async fn an_idle_gateway_ends_at_once_and_well() {
+async fn an_idle_gateway_ends_well_without_waiting_for_anybody() {
     let backend = Backend::saying("hello");
     let stack = serving(&backend, 1).await;
     stack.gateway(0).get("/").await.expect_status(200);
     // An idle keep-alive connection keeps nobody waiting.
     let mut idle = stack.gateway(0).connect().await;
     idle.send(&Request::get("/")).await.unwrap();
-    let start = Instant::now();
     assert_eq!(stack.gateway(0).terminate().await, Exit::Code(0));
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }
 
 #[tokio::test]
@@ -45,10 +42,8 @@ async fn a_draining_gateway_finishes_what_it_began_is_not_ready_and_takes_nothin
     assert!(gateway.process().is_running() && !in_flight.is_finished());
 
     gate.open();
-    let opened = Instant::now();
     assert_eq!(in_flight.await.unwrap().expect("the request in flight is answered").expect_status(200).text(), "late");
     assert_eq!(gateway.process().wait_exit().await, Exit::Code(0));
-    assert!(opened.elapsed() < Duration::from_secs(2), "{:?}", opened.elapsed());
 }
 
 #[tokio::test]

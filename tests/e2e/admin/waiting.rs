@@ -1,7 +1,5 @@
 //! `?wait=` never lies: 200 once every live gateway serves the write and none is silent, else 202 and who is missing.
 
-use std::time::{Duration, Instant};
-
 use e2e::{Backend, Signal, Stack, eventually, route, service};
 use serde_json::Value;
 
@@ -19,10 +17,8 @@ async fn a_stopped_gateway_turns_an_awaited_write_into_202_that_names_it() {
     stack.put(&[service("one").url(backend.url())]).await;
     let node = stack.gateway(1).ops("/status").await.json()["nodeId"].clone();
     stack.gateway(1).process().signal(Signal::STOP);
-    let start = Instant::now();
     let change = route("one").pattern("/one").to_service("one").public();
     let answer = stack.admin().put(&format!("{}?wait=1s", change.path()), &change.json()).await.expect_status(202);
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     let waiting = answer.json()["waitingFor"].clone();
     let waiting = waiting.as_array().unwrap_or_else(|| panic!("no waitingFor in {answer}"));
     assert_eq!(waiting.len(), 1, "{answer}");
@@ -72,10 +68,9 @@ async fn nodes_tell_what_they_serve_and_that_they_left() {
 #[tokio::test]
 async fn without_gateways_there_is_nobody_to_wait_for() {
     let stack = Stack::builder().gateways(0).start().await;
-    let start = Instant::now();
-    let answer = stack.admin().put("/admin/routing/services/one?wait=10s", &service("one").json()).await;
+    // Longer than the client waits.
+    let answer = stack.admin().put("/admin/routing/services/one?wait=60s", &service("one").json()).await;
     assert_eq!((answer.status, answer.header("x-config-applied")), (201, Some("0/0")), "{answer}");
-    assert!(start.elapsed() < Duration::from_secs(2));
 }
 
 #[tokio::test]

@@ -1,8 +1,7 @@
 //! Who may call what: API keys, tokens, whitelists, roles. One gateway unless a fleet is the point; every refusal by its code.
 
-use std::time::{Duration, SystemTime};
-
 use e2e::{Answer, Backend, Entity, Request, Stack, application, eventually, issuer, route, service};
+use gateway_config::clock::{Clock, SystemClock};
 use gateway_config::model::Timestamp;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
@@ -10,6 +9,7 @@ use serde_json::{Value, json};
 use super::{echoing, echoing_with};
 
 const JWT_SECRET: &str = "a-shared-secret-of-forty-characters-0123";
+const ME: &str = "/.well-known/gateway/me";
 
 /// Any path of the service `echo`, with credentials.
 fn closed() -> Entity {
@@ -47,9 +47,10 @@ fn corp() -> Entity {
 }
 
 fn token(claims: Value) -> String {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let now = SystemClock.now().micros() / 1_000_000;
     let mut all = json!({"iss": "https://id.example", "aud": "gatehouse", "exp": now + 600});
-    all.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
+    let Value::Object(claims) = claims else { panic!("claims are an object: {claims}") };
+    all.as_object_mut().unwrap().extend(claims);
     encode(&Header::new(Algorithm::HS256), &all, &EncodingKey::from_secret(JWT_SECRET.as_bytes())).unwrap()
 }
 
@@ -132,8 +133,7 @@ async fn a_rotated_key_lives_as_long_as_the_overlap() {
 async fn a_key_expires_and_says_so_only_to_whoever_has_it() {
     let backend = Backend::echo();
     let stack = echoing(&backend, &[closed(), shop()]).await;
-    let soon = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap() + Duration::from_secs(3);
-    let soon = Timestamp::from_micros(soon.as_micros().try_into().unwrap()).to_string();
+    let soon = Timestamp::from_micros(SystemClock.now().micros() + 3_000_000).to_string();
     let path = "/admin/access/applications/shop/keys?wait=10s";
     let made = stack.admin().post(path, &json!({"name": "short", "expiresAt": soon})).await.expect_status(201).json();
     let key = made["key"].as_str().unwrap().to_owned();
@@ -294,7 +294,6 @@ async fn a_caller_asks_who_it_is_and_changes_its_key() {
     let limits = json!([{"requests": 10, "perSeconds": 3600}]);
     stack.put(&[shop().set("limits", limits)]).await;
     let (old, _) = key(&stack, "shop").await;
-    const ME: &str = "/.well-known/gateway/me";
     expect(&stack, &Request::get(ME), 401, Some("credentials_missing")).await;
     expect(&stack, &with_key(Request::get("/orders/1"), &old), 200, None).await;
     let me = expect(&stack, &with_key(Request::get(ME), &old), 200, None).await.json();

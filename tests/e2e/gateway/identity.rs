@@ -3,12 +3,8 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use e2e::{
-    Backend, Database, Entity, Gateway, PostgresCluster, Process, Request, Stack, eventually, eventually_within, route,
-    service,
-};
+use e2e::{Backend, Database, Entity, Gateway, PostgresCluster, Process, Request, Stack, eventually, route, service};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -204,7 +200,7 @@ async fn a_gateway_started_without_its_database_signs_with_the_keys_on_its_disk(
     cluster.stop_hard().await;
     stack.gateway_mut(0).start_again().await;
     let gateway = stack.gateway(0);
-    eventually_within(Duration::from_secs(10), "an answer of the vault", async || {
+    eventually("an answer of the vault", async || {
         gateway.try_send(&Request::get("/vault")).await.map_err(|failure| failure.to_string())?.with_status(200)
     })
     .await;

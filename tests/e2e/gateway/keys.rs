@@ -1,8 +1,6 @@
 //! API keys from their making to their end, through a real admin API and real gateways.
 
-use std::time::Duration;
-
-use e2e::{Answer, Backend, Gateway, Request, Stack, application, eventually_within, route, service};
+use e2e::{Answer, Backend, Gateway, Request, Stack, application, eventually, route, service};
 use gateway_config::clock::{Clock, SystemClock};
 use gateway_config::model::Timestamp;
 use serde_json::{Value, json};
@@ -105,10 +103,7 @@ async fn a_rotated_key_is_good_for_its_overlap_and_its_owner_can_rotate_it_too()
         .header("x-api-key", second["key"].as_str().unwrap());
     let third = gateway.send(&ask).await.expect_status(201).json();
     assert_eq!(third["replaced"]["isActive"], false);
-    eventually_within(Duration::from_secs(10), "the new key at the gateway", async || {
-        call(gateway, &third).await.with_status(200)
-    })
-    .await;
+    eventually("the new key at the gateway", async || call(gateway, &third).await.with_status(200)).await;
     refused(gateway, &with(&second), "credentials_invalid").await;
     let listed = stack.admin().get(KEYS).await.expect_status(200);
     assert_eq!(listed.json()["items"].as_array().unwrap().len(), 3);
@@ -121,7 +116,7 @@ async fn an_expired_key_is_told_so() {
     let stack = with_shop(&backend, 1).await;
     let soon = Timestamp::from_micros(SystemClock.now().micros() + 3_000_000);
     let key = issue(&stack, json!({"name": "a", "expiresAt": soon})).await;
-    eventually_within(Duration::from_secs(30), "the end of the key", async || {
+    eventually("the end of the key", async || {
         let answer = call(stack.gateway(0), &key).await;
         if answer.code() == Some("key_expired") { Ok(()) } else { Err(answer.text()) }
     })
@@ -141,7 +136,7 @@ async fn a_gateway_that_restarts_knows_its_keys_and_their_last_use_is_shown() {
     let bytes = std::fs::read(&file).unwrap();
     assert!(!bytes.windows(15).any(|window| window == key["prefix"].as_str().unwrap().as_bytes()), "it is sealed");
     call(stack.gateway(0), &key).await.expect_status(200);
-    eventually_within(Duration::from_secs(20), "the last use", async || {
+    eventually("the last use", async || {
         let used = stack.admin().get(&path(&key)).await.json()["lastUsedAt"].clone();
         if used.is_string() { Ok(()) } else { Err("not yet") }
     })

@@ -1,10 +1,14 @@
 //! The rules of API keys, with a clock that is moved by hand.
 
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
+use futures::FutureExt;
 use gateway_config::api_key::{Argon2Settings, ChecksumKey, NewKey, generate, hash};
 use gateway_config::clock::{Clock, ManualClock, new_id};
 use gateway_config::master_key::MasterKey;
@@ -13,6 +17,7 @@ use gateway_config::snapshot::{Code, Snapshot, compile};
 use gateway_config::store::{self, Store};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::task::unconstrained;
 use tokio_util::sync::CancellationToken;
 
 use super::{KeyCaller, KeySettings, Keys};
@@ -248,26 +253,43 @@ async fn first_uses_at_the_same_time_share_one_hash() {
 }
 
 /// From many addresses, so that no budget stops them, and with good checksums, which only a stolen master key makes.
-#[tokio::test]
-async fn a_crowd_of_unknown_keys_delays_a_new_good_one_by_few_hashes() {
-    let dir = tempfile::tempdir().unwrap();
-    let gateway = Gateway::start(dir.path(), KeySettings { argon2_at_once: 1, ..KeySettings::default() }).await;
-    let good = new_key();
-    let snapshot = snapshot(vec![stored(&good)]);
-    let unknown: Vec<NewKey> = (0..200).map(|_| new_key()).collect();
-    let crowd = unknown.iter().zip(0_u32..).map(|(key, number)| {
-        gateway.verify(&snapshot, text(key), IpAddr::from((0xC633_6400_u32 + number).to_be_bytes()))
+#[test]
+fn a_crowd_of_unknown_keys_delays_a_new_good_one_by_one_hash() {
+    // All hashing is done by this one thread, and it begins when the test lets it.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    let (begin, begun) = std::sync::mpsc::channel::<()>();
+    runtime.block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let gateway = Gateway::start(dir.path(), KeySettings { argon2_at_once: 1, ..KeySettings::default() }).await;
+        let good = new_key();
+        let snapshot = snapshot(vec![stored(&good)]);
+        let unknown: Vec<NewKey> = (0..200).map(|_| new_key()).collect();
+        let crowd = unknown.iter().zip(0_u32..).map(|(key, number)| {
+            gateway.verify(&snapshot, text(key), IpAddr::from((0xC633_6400_u32 + number).to_be_bytes()))
+        });
+        // Not held back by the runtime, everybody stands in line after one poll.
+        let mut crowd = pin!(unconstrained(futures::future::join_all(crowd)).fuse());
+        let mut newcomer = pin!(unconstrained(gateway.verify(&snapshot, text(&good), bob())));
+        let _held = tokio::task::spawn_blocking(move || begun.recv());
+        assert!(futures::poll!(&mut crowd).is_pending() && futures::poll!(&mut newcomer).is_pending());
+        assert_eq!(gateway.hashed(), 1, "the first of the crowd is at it");
+        begin.send(()).unwrap();
+        let before_newcomer = poll_fn(|context| {
+            let before = gateway.hashed();
+            assert!(newcomer.as_mut().poll(context).is_pending(), "it can't be through without a hash");
+            if gateway.hashed() > before {
+                return Poll::Ready(before);
+            }
+            let _ = crowd.as_mut().poll(context);
+            Poll::Pending
+        })
+        .await;
+        assert_eq!(before_newcomer, 1, "hashes begun before the good key's own");
+        let (refused, caller) = futures::join!(crowd, newcomer);
+        assert!(
+            caller.is_ok() && refused.iter().all(|it| it.as_ref().is_err_and(|code| *code == Code::CredentialsInvalid))
+        );
     });
-    let crowd = futures::future::join_all(crowd);
-    let newcomer = async {
-        // Everybody of the crowd stands in line by now: a join polls in order.
-        gateway.verify(&snapshot, text(&good), bob()).await.unwrap();
-        gateway.hashed()
-    };
-    let (refused, hashed) = futures::join!(crowd, newcomer);
-    assert!(refused.iter().all(|it| it.as_ref().is_err_and(|code| *code == Code::CredentialsInvalid)));
-    // One line for all would have hashed the whole crowd first.
-    assert!(hashed < 100, "{hashed} hashes were begun before the good key was through");
 }
 
 #[tokio::test]
