@@ -39,7 +39,6 @@ pub(crate) struct Identity {
     roles: Vec<String>,
     #[serde(default)]
     scopes: Vec<String>,
-    key: Option<String>,
     #[serde(default)]
     anonymous: bool,
     #[serde(skip_serializing)]

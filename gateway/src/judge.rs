@@ -1,26 +1,28 @@
 //! From a request's head to a decision: gathers the facts, asks the snapshot. Nothing is decided here, and nothing waits: where
-//! something must be waited for, the caller is told what, and asks again.
+//! something must be waited for, the caller is told what, and judges again.
 
 use std::borrow::Cow;
 
 use gateway_config::clock::{Clock, SystemClock};
+use gateway_config::model::Timestamp;
 use gateway_config::snapshot::{
     BodyFacts, Caller, Code, Counters, Decision, Match, Refusal, RequestFacts, Snapshot, decide, host_of,
     match_request, path,
 };
-use http::Version;
+use http::{HeaderMap, Version};
 use pingora::http::RequestHeader;
 
 use crate::client::Client;
 use crate::identity::Presented;
 use crate::own::Own;
 
-/// What had to be waited for, once it is there.
-#[derive(Debug, Default)]
-pub(crate) struct Progress {
-    /// The address and global group was counted.
-    pub(crate) is_counted: bool,
-    pub(crate) caller: Option<Caller>,
+/// What judging asks on its way. `None`: that has to be waited for.
+pub(crate) trait Inquiry {
+    /// Counts the address and global group.
+    fn count(&mut self, counters: &Counters) -> Option<Result<(), Refusal>>;
+
+    /// Who shows these credentials.
+    fn caller(&mut self, headers: &HeaderMap, now: Timestamp) -> Option<Caller>;
 }
 
 /// What comes next.
@@ -51,15 +53,15 @@ impl Judgement {
     }
 }
 
-pub(crate) fn judge(snapshot: &Snapshot, head: &RequestHeader, client: &Client, progress: &mut Progress) -> Next {
-    gather(snapshot, head, client, progress).unwrap_or_else(|refusal| Next::Decided(Judgement::refused(refusal)))
+pub(crate) fn judge(snapshot: &Snapshot, head: &RequestHeader, client: &Client, inquiry: &mut impl Inquiry) -> Next {
+    gather(snapshot, head, client, inquiry).unwrap_or_else(|refusal| Next::Decided(Judgement::refused(refusal)))
 }
 
 fn gather(
     snapshot: &Snapshot,
     head: &RequestHeader,
     client: &Client,
-    progress: &mut Progress,
+    inquiry: &mut impl Inquiry,
 ) -> Result<Next, Refusal> {
     let bad = |why: String| Refusal { message: Some(why.into()), ..Refusal::new(Code::BadRequest) };
     let Target { authority, path: raw_path, query } = target(head).map_err(|why| bad(why.to_owned()))?;
@@ -79,11 +81,14 @@ fn gather(
         entropy: rand::random(),
     };
     let matched = match_request(snapshot, &facts);
-    if !matched.counters.is_empty() && !progress.is_counted {
-        return Ok(Next::Count(matched.counters));
+    if !matched.counters.is_empty() {
+        match inquiry.count(&matched.counters) {
+            Some(counted) => counted?,
+            None => return Ok(Next::Count(matched.counters)),
+        }
     }
     let own = Own::of(&matched);
-    let Some(caller) = caller(&matched, own.as_ref(), progress) else { return Ok(Next::Identify) };
+    let Some(caller) = caller(&matched, own.as_ref(), inquiry) else { return Ok(Next::Identify) };
     let decision = decide(snapshot, &matched, &caller, &BodyFacts::default());
     let path = match path {
         Cow::Owned(path) => Some(path),
@@ -94,12 +99,12 @@ fn gather(
 }
 
 /// `None`: somebody has to look. Where nothing was found, or a browser only asks beforehand, nobody's credentials matter.
-fn caller(matched: &Match<'_>, own: Option<&Own>, progress: &mut Progress) -> Option<Caller> {
+fn caller(matched: &Match<'_>, own: Option<&Own>, inquiry: &mut impl Inquiry) -> Option<Caller> {
     let matters = matched.found.as_ref().is_ok_and(|found| !found.preflight) || own.is_some_and(Own::wants_a_caller);
     if !matters || Presented::is_none(matched.facts.headers) {
         return Some(Caller::Anonymous);
     }
-    progress.caller.take()
+    inquiry.caller(matched.facts.headers, matched.facts.now)
 }
 
 /// What a request is for, as the client sent it.

@@ -109,7 +109,7 @@ async fn whoever_comes_through_the_gateway_is_shown_what_it_says_of_them() {
     assert_eq!(status, 200, "{body}");
     let expected = json!({
         "subject": "ann", "issuer": null, "application": "shop", "roles": ["editor"], "scopes": ["vault:read"],
-        "key": null, "anonymous": false
+        "anonymous": false
     });
     assert_eq!(body["caller"], expected);
 }

@@ -6,11 +6,15 @@
 
 mod build;
 
+use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
 use gateway_config::clock::{Clock, SystemClock};
-use gateway_config::snapshot::{Caller, Code, Counter, Decision, Outcome, Refusal, Snapshot, Step, host_of};
+use gateway_config::model::Timestamp;
+use gateway_config::snapshot::{Caller, Code, Counter, Counters, Decision, Outcome, Refusal, Snapshot, Step, host_of};
+use http::HeaderMap;
 use http::uri::{Authority, PathAndQuery};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
@@ -20,7 +24,7 @@ pub(crate) use build::Surroundings;
 
 use crate::client::{Client, TrustedProxies};
 use crate::identity::{Identity, Presented, Signer};
-use crate::judge::{Judgement, Next, Progress, judge};
+use crate::judge::{Inquiry, Judgement, Next, judge};
 use crate::live::{Current, Live};
 use crate::policy::limits::{Limiter, Nanos, Standing, Verdict};
 use crate::request::RequestCtx;
@@ -47,45 +51,38 @@ impl Gate {
         let is_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
         ctx.is_tls = is_tls;
         ctx.client = self.proxies.client(address, is_tls, &session.req_header().headers);
-        let mut progress = Progress::default();
+        let mut asked = Asked { gate: self, snapshot: &live.snapshot, verdict: None, is_counted: false, caller: None };
         let judgement = loop {
-            let verdict = match judge(&live.snapshot, session.req_header(), &ctx.client, &mut progress) {
+            match judge(&live.snapshot, session.req_header(), &ctx.client, &mut asked) {
                 Next::Decided(judgement) => break judgement,
-                Next::Count(counters) if Limiter::is_here(&counters) => self.limiter.count_here(&counters, self.now()),
-                Next::Count(counters) => Box::pin(self.limiter.count(&counters, self.now())).await,
-                Next::Identify => {
-                    progress.caller = Some(self.caller(session.req_header(), &ctx.client, &live.snapshot).await);
-                    continue;
+                Next::Count(counters) => {
+                    let verdict = Box::pin(self.limiter.count(&counters, self.now())).await;
+                    if let Err(refusal) = asked.counted(verdict) {
+                        break Judgement::refused(refusal);
+                    }
                 }
-            };
-            progress.is_counted = true;
-            if let Some(judgement) = limited(ctx, verdict) {
-                break judgement;
+                Next::Identify => asked.caller = Some(self.verify(session, ctx.client.address, &live.snapshot).await),
             }
         };
+        ctx.verdict = asked.verdict;
         ctx.enter(judgement);
         self.count_identity(ctx).await;
     }
 
-    /// Who calls. Nearly all are remembered; the others are waited for in a box, so that nobody else carries room for it.
-    fn caller<'a>(
+    /// Who calls, whatever it takes; in a box, so that nobody else carries room for it.
+    fn verify<'a>(
         &'a self,
-        head: &RequestHeader,
-        client: &Client,
+        session: &Session,
+        address: IpAddr,
         snapshot: &'a Snapshot,
-    ) -> impl Future<Output = Caller> + Send + use<'a> {
-        let now = SystemClock.now();
-        let known = match Presented::of(&head.headers) {
-            Err(code) => Ok(Caller::Rejected(code)),
-            Ok(presented) => self.identity.remembered(snapshot, &presented, now).ok_or_else(|| presented.keep()),
-        };
-        let address = client.address;
-        async move {
-            match known {
-                Ok(caller) => caller,
-                Err(kept) => Box::pin(async move { self.identity.verify(snapshot, &kept, address, now).await }).await,
+    ) -> Pin<Box<dyn Future<Output = Caller> + Send + 'a>> {
+        let kept = Presented::of(&session.req_header().headers).map(|presented| presented.keep());
+        Box::pin(async move {
+            match kept {
+                Ok(kept) => self.identity.verify(snapshot, &kept, address, SystemClock.now()).await,
+                Err(code) => Caller::Rejected(code),
             }
-        }
+        })
     }
 
     /// The identity group: only who was let in is counted.
@@ -100,7 +97,7 @@ impl Gate {
             let counters = decision.counters.clone();
             Box::pin(self.limiter.count(&counters, self.now())).await
         };
-        if let Some(refusal) = stand(ctx, verdict)
+        if let Some(refusal) = stand(&mut ctx.verdict, verdict)
             && let Some(decision) = &mut ctx.decision
         {
             refuse(decision, refusal);
@@ -127,22 +124,52 @@ impl Gate {
     }
 }
 
-/// The early group said no: nothing else is looked at.
-fn limited(ctx: &mut RequestCtx, verdict: Verdict) -> Option<Judgement> {
-    stand(ctx, verdict).map(Judgement::refused)
+/// The answers that can be given at once, and those that were waited for.
+struct Asked<'a> {
+    gate: &'a Gate,
+    snapshot: &'a Snapshot,
+    verdict: Option<Verdict>,
+    is_counted: bool,
+    caller: Option<Caller>,
+}
+
+impl Asked<'_> {
+    fn counted(&mut self, verdict: Verdict) -> Result<(), Refusal> {
+        self.is_counted = true;
+        stand(&mut self.verdict, verdict).map_or(Ok(()), Err)
+    }
+}
+
+impl Inquiry for Asked<'_> {
+    fn count(&mut self, counters: &Counters) -> Option<Result<(), Refusal>> {
+        if self.is_counted {
+            return Some(Ok(()));
+        }
+        Limiter::is_here(counters).then(|| self.counted(self.gate.limiter.count_here(counters, self.gate.now())))
+    }
+
+    /// Nearly all are remembered.
+    fn caller(&mut self, headers: &HeaderMap, now: Timestamp) -> Option<Caller> {
+        if let Some(known) = self.caller.take() {
+            return Some(known);
+        }
+        match Presented::of(headers) {
+            Ok(presented) => self.gate.identity.remembered(self.snapshot, &presented, now),
+            Err(code) => Some(Caller::Rejected(code)),
+        }
+    }
 }
 
 /// Keeps how the limits stand for the answer's headers; the refusal where one of them says no.
-fn stand(ctx: &mut RequestCtx, verdict: Verdict) -> Option<Refusal> {
+fn stand(so_far: &mut Option<Verdict>, verdict: Verdict) -> Option<Refusal> {
     let refusal = verdict.refused.as_ref().map(|standing| Refusal {
         retry_after_seconds: Some(standing.retry_after_seconds.max(1)),
         ..Refusal::new(Code::RateLimited)
     });
-    let verdict = match ctx.verdict.take() {
+    *so_far = Some(match so_far.take() {
         Some(earlier) => earlier.and(verdict),
         None => verdict,
-    };
-    ctx.verdict = Some(verdict);
+    });
     refusal
 }
 

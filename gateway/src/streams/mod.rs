@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use gateway_config::clock::{Clock, SystemClock};
 use gateway_config::model::{JwtIssuer, Timestamp};
-use gateway_config::snapshot::{Caller, Code, Outcome, Snapshot};
-use http::{HeaderValue, StatusCode, header};
+use gateway_config::snapshot::{Caller, Code, Counters, Outcome, Refusal, Snapshot};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
@@ -22,7 +22,7 @@ use crate::client::Client;
 use crate::connection::Connection;
 use crate::gate::Gate;
 use crate::identity::Presented;
-use crate::judge::{Next, Progress, judge};
+use crate::judge::{Inquiry, Next, judge};
 use crate::live::Current;
 use crate::request::RequestCtx;
 
@@ -190,11 +190,22 @@ async fn wait_until(moment: Option<Timestamp>) {
     tokio::time::sleep(Duration::from_micros(u64::try_from(left).unwrap_or(0))).await;
 }
 
+/// Who calls is known, and it was counted when it began.
+struct Settled(Caller);
+
+impl Inquiry for Settled {
+    fn count(&mut self, _: &Counters) -> Option<Result<(), Refusal>> {
+        Some(Ok(()))
+    }
+
+    fn caller(&mut self, _: &HeaderMap, _: Timestamp) -> Option<Caller> {
+        Some(self.0.clone())
+    }
+}
+
 /// Why the stream would not be let in now; `None` too where that has nothing to do with who calls.
 fn refusal(snapshot: &Snapshot, open: &Open, caller: Caller) -> Option<Code> {
-    // It was counted when it began.
-    let mut progress = Progress { is_counted: true, caller: Some(caller) };
-    let Next::Decided(judgement) = judge(snapshot, &open.head, &open.client, &mut progress) else { return None };
+    let Next::Decided(judgement) = judge(snapshot, &open.head, &open.client, &mut Settled(caller)) else { return None };
     match judgement.decision.outcome {
         Outcome::Refuse(refusal) if is_about_access(refusal.code) => Some(refusal.code),
         _ => None,

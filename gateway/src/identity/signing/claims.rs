@@ -1,9 +1,10 @@
-//! What a token tells a backend of its caller.
+//! What a token tells a backend of its caller. Not with which of its keys an application called: a backend has no use for it, and a
+//! hundred thousand keys would need as many signatures a minute.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use gateway_config::model::{ApiKey, Id, Timestamp};
+use gateway_config::model::Timestamp;
 use gateway_config::snapshot::{Token, Verified};
 use serde::Serialize;
 
@@ -25,8 +26,6 @@ pub(super) struct Claims<'a> {
     application: Option<&'a str>,
     roles: &'a [Box<str>],
     scopes: &'a [Box<str>],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<Id<ApiKey>>,
     anonymous: bool,
 }
 
@@ -34,7 +33,7 @@ pub(super) struct Claims<'a> {
 #[derive(Debug)]
 pub(super) enum Who {
     Nobody,
-    Known { application: Option<Arc<str>>, key: Option<Id<ApiKey>>, token: Option<Arc<Token>> },
+    Known { application: Option<Arc<str>>, token: Option<Arc<Token>> },
 }
 
 impl<'a> Claims<'a> {
@@ -51,7 +50,6 @@ impl<'a> Claims<'a> {
             application: caller.and_then(application).map(|it| &**it),
             roles: token.map_or(&[], |it| &it.roles),
             scopes: token.map_or(&[], |it| &it.scopes),
-            key: caller.and_then(|it| it.key),
             anonymous: caller.is_none(),
         }
     }
@@ -60,12 +58,12 @@ impl<'a> Claims<'a> {
 impl Who {
     pub(super) fn of(caller: Option<&Verified>) -> Self {
         let Some(caller) = caller else { return Self::Nobody };
-        Self::Known { application: application(caller).cloned(), key: caller.key, token: caller.token.clone() }
+        Self::Known { application: application(caller).cloned(), token: caller.token.clone() }
     }
 
     /// A token may be verified anew for each request, so its content is compared, not its place.
     pub(super) fn is(&self, caller: Option<&Verified>) -> bool {
-        let (Self::Known { application: mine, key, token }, Some(caller)) = (self, caller) else {
+        let (Self::Known { application: mine, token }, Some(caller)) = (self, caller) else {
             return matches!(self, Self::Nobody) && caller.is_none();
         };
         let same_token = match (token, &caller.token) {
@@ -73,7 +71,7 @@ impl Who {
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         };
-        same_token && *key == caller.key && mine.as_ref() == application(caller)
+        same_token && mine.as_ref() == application(caller)
     }
 
     /// About how much memory it holds.
@@ -90,7 +88,6 @@ pub(super) fn hash(service: &str, caller: Option<&Verified>, state: &mut impl Ha
     service.hash(state);
     caller.is_some().hash(state);
     let Some(caller) = caller else { return };
-    caller.key.hash(state);
     application(caller).hash(state);
     if let Some(token) = &caller.token {
         token.issuer.hash(state);
