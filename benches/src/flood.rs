@@ -47,6 +47,9 @@ pub struct Plan {
     /// Not from the address of the good clients
     #[arg(long)]
     pub apart: bool,
+    /// Wrong keys with good checksums, which only a stolen master key makes: each costs a hash
+    #[arg(long)]
+    pub stolen: bool,
 }
 
 /// What was felt in the quiet, or in the flood.
@@ -164,15 +167,23 @@ fn ask_with_new_keys(stack: &Stack, keys: &[String], lasts: Duration) -> anyhow:
 fn wrong_requests(plan: &Plan, target: SocketAddr, good: &[String]) -> anyhow::Result<Requests> {
     let count = usize::try_from(u64::from(plan.wrong_per_second) * plan.seconds)?;
     let forger = Forger::new()?;
+    let made = |key: String| if plan.stolen { key } else { mistyped(key) };
     let mut lines = Vec::with_capacity(count);
     for (number, key) in good.iter().cycle().take(count).enumerate() {
         lines.push(match number % 3 {
-            0 => key_line(&forger.unknown()),
-            1 => key_line(&forger.wrong_secret(key)?),
+            0 => key_line(&made(forger.unknown())),
+            1 => key_line(&made(forger.wrong_secret(key)?)),
             _ => key_line(&format!("{number:x<GARBAGE_BYTES$}")),
         });
     }
     Ok(Requests::with_headers(target, PATH, lines.iter().map(String::as_str)))
+}
+
+/// Its last character is another, as of whoever guesses.
+fn mistyped(mut key: String) -> String {
+    let last = key.pop();
+    key.push(if last == Some('a') { 'b' } else { 'a' });
+    key
 }
 
 fn print(what: &str, felt: &Felt) {
