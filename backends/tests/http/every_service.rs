@@ -13,7 +13,8 @@ use backends::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::{sleep, timeout},
+    task::yield_now,
+    time::timeout,
 };
 
 use crate::stage::{Stage, answer, folder, refusal};
@@ -72,7 +73,7 @@ async fn a_request_in_flight_is_answered_after_the_call_to_stop() {
     let stopping = tokio::spawn(stage.server.stop());
     let refused = async {
         while TcpStream::connect(address).await.is_ok() {
-            sleep(Duration::from_millis(5)).await;
+            yield_now().await;
         }
     };
     timeout(PATIENCE, refused).await.unwrap();

