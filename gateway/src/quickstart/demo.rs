@@ -80,6 +80,10 @@ pub(super) async fn key(admin: SocketAddr, token: &str, file: &Path) -> anyhow::
     let url = format!("http://{admin}/admin/access/applications/{APPLICATION}/keys?wait=5s");
     let answer =
         reqwest::Client::new().post(&url).bearer_auth(token).json(&json!({"name": "quickstart"})).send().await?;
+    if answer.status() == reqwest::StatusCode::NOT_FOUND {
+        // The configuration of an earlier start is kept as it is.
+        return Ok("NONE (there is no application demo)".to_owned());
+    }
     let answer: Value = answer.error_for_status()?.json().await?;
     let key = answer.get("key").and_then(Value::as_str).context("the admin API made no key")?;
     super::keep_secret(file, key)?;
@@ -106,7 +110,7 @@ Gatehouse is up; {state}.
 
   traffic     http://{traffic}
   admin API   http://{admin}/admin      bearer token in {token}
-  API key     {key}      of application demo
+  API key     {key}      of application {APPLICATION}
   health      http://{ops}/readyz   /status   /metrics
   logs        {}
 
