@@ -10,8 +10,8 @@ use crate::model::{ApiKey, Id, Item, Kind, Node, Timestamp};
 
 use super::deadline::within;
 use super::session::{Backend, Purpose, Session};
-use super::{Head, Loaded, NewGeneration, Options, Page, Result, Since, Store, StoreError, Watch, WriteTransaction};
 use super::signing::{self, SigningKeyRow};
+use super::{Head, Loaded, NewGeneration, Options, Page, Result, Since, Store, StoreError, Watch, WriteTransaction};
 use super::{node, read, usage, write};
 
 #[derive(Debug)]

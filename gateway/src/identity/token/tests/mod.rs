@@ -209,8 +209,7 @@ async fn a_secret_that_is_away_or_a_key_that_cannot_be_used_refuses_and_is_named
     assert!(invalid(&world.judge(&signer::sign(JwtAlgorithm::HS256, "a", &claims())).await));
     assert_eq!(world.secrets.unresolved().len(), 1);
 
-    for pem in ["-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", signer::RSA_WEAK_PUBLIC]
-    {
+    for pem in ["-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", signer::RSA_WEAK_PUBLIC] {
         let world = World::with(vec![with_pem(JwtAlgorithm::RS256, pem)]).await;
         assert!(invalid(&world.judge(&signer::sign(JwtAlgorithm::RS256, "a", &claims())).await), "{pem}");
         assert!(world.tokens.troubles()[0].starts_with("issuer \"id\": publicKeyPem") || pem.contains("MIGf"), "{pem}");
