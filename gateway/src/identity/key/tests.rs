@@ -257,7 +257,7 @@ async fn first_uses_at_the_same_time_share_one_hash() {
 fn a_crowd_of_unknown_keys_delays_a_new_good_one_by_one_hash() {
     // All hashing is done by this one thread, and it begins when the test lets it.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
-    let (begin, begun) = std::sync::mpsc::channel::<()>();
+    let (begin, permission) = std::sync::mpsc::channel::<()>();
     runtime.block_on(async {
         let dir = tempfile::tempdir().unwrap();
         let gateway = Gateway::start(dir.path(), KeySettings { argon2_at_once: 1, ..KeySettings::default() }).await;
@@ -270,7 +270,7 @@ fn a_crowd_of_unknown_keys_delays_a_new_good_one_by_one_hash() {
         // Not held back by the runtime, everybody stands in line after one poll.
         let mut crowd = pin!(unconstrained(futures::future::join_all(crowd)).fuse());
         let mut newcomer = pin!(unconstrained(gateway.verify(&snapshot, text(&good), bob())));
-        let _held = tokio::task::spawn_blocking(move || begun.recv());
+        let _held = tokio::task::spawn_blocking(move || permission.recv());
         assert!(futures::poll!(&mut crowd).is_pending() && futures::poll!(&mut newcomer).is_pending());
         assert_eq!(gateway.hashed(), 1, "the first of the crowd is at it");
         begin.send(()).unwrap();
