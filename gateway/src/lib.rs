@@ -19,6 +19,7 @@ mod phase;
 mod policy;
 mod proxy;
 mod quickstart;
+mod replace;
 mod reply;
 mod request;
 mod server;

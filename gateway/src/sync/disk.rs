@@ -3,15 +3,16 @@
 //! A line with the configuration as JSON, then one that vouches for it (format, generation, length, checksum). Written beside and
 //! renamed, so that a crash leaves the old one.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use gateway_config::model::{Configuration, FORMAT_VERSION, Item, Kind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
+
+use crate::replace::replace;
 
 #[derive(Debug, Error)]
 pub(crate) enum DiskError {
@@ -82,28 +83,23 @@ impl DiskSnapshot {
 
     /// Replaces the file as one step, and only when every byte is safe on disk. Answers its size.
     pub(crate) fn write(&self, configuration: &Configuration, generation: u64) -> Result<u64, DiskError> {
-        let dir = self.path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(dir)?;
-        // Gateways that share a directory must not write into one another's half-written file.
-        let beside = dir.join(format!(".snapshot.{}.tmp", std::process::id()));
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        let mut body = Hashed { out: BufWriter::new(file), hasher: begin_checksum(generation), length: 0 };
-        write_body(configuration, &mut body)?;
-        let Hashed { mut out, hasher, length } = body;
-        let seal = Seal {
-            gatehouse_snapshot: true,
-            format_version: FORMAT_VERSION,
-            generation,
-            length,
-            blake3: hasher.finalize().to_hex().to_string(),
-        };
-        let seal = serde_json::to_string(&seal).map_err(io::Error::other)?;
-        write!(out, "\n{seal}\n")?;
-        out.flush()?;
-        out.get_ref().sync_all()?;
-        fs::rename(&beside, &self.path)?;
-        File::open(dir)?.sync_all()?;
-        Ok(length + seal.len() as u64 + 2)
+        let size = replace(&self.path, |file| {
+            let mut body = Hashed { out: BufWriter::new(file), hasher: begin_checksum(generation), length: 0 };
+            write_body(configuration, &mut body)?;
+            let Hashed { mut out, hasher, length } = body;
+            let seal = Seal {
+                gatehouse_snapshot: true,
+                format_version: FORMAT_VERSION,
+                generation,
+                length,
+                blake3: hasher.finalize().to_hex().to_string(),
+            };
+            let seal = serde_json::to_string(&seal).map_err(io::Error::other)?;
+            write!(out, "\n{seal}\n")?;
+            out.flush()?;
+            Ok(length + seal.len() as u64 + 2)
+        })?;
+        Ok(size)
     }
 }
 

@@ -1,9 +1,8 @@
 //! The memory of verified keys on disk, sealed under the master key: after a restart its keys need not be hashed again, and uses
 //! that the database was not told yet are not lost.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use gateway_config::master_key::MasterKey;
@@ -12,6 +11,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::memory::{Remembered, Revision};
+use crate::replace::replace;
 
 const FILE: &str = "verified-keys";
 const PURPOSE: &str = "the memory of verified keys";
@@ -70,16 +70,7 @@ impl KeyFile {
             body.extend_from_slice(&it.used.to_le_bytes());
             body.extend_from_slice(&it.written.to_le_bytes());
         }
-        let dir = self.path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(dir)?;
-        // Gateways that share a directory must not write into one another's half-written file.
-        let beside = dir.join(format!(".{FILE}.{}.tmp", std::process::id()));
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        file.write_all(&self.master.seal(PURPOSE, &body))?;
-        file.sync_all()?;
-        fs::rename(&beside, &self.path)?;
-        File::open(dir)?.sync_all()?;
-        Ok(())
+        Ok(replace(&self.path, |file| file.write_all(&self.master.seal(PURPOSE, &body)))?)
     }
 }
 

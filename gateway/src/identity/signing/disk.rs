@@ -1,12 +1,13 @@
 //! The last known keys on disk, for a start without the database. They stand there as in the database: sealed under the master key.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use gateway_config::store::SigningKeyRow;
 use serde::{Deserialize, Serialize};
+
+use crate::replace::replace;
 
 const FORMAT: u32 = 1;
 
@@ -43,21 +44,7 @@ impl Disk {
 
     /// Replaces the file as one step.
     pub(super) fn write(&self, keys: Vec<SigningKeyRow>) -> io::Result<()> {
-        let dir = self.path.parent().unwrap_or(Path::new("."));
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        let beside = dir.join(format!(".signing_keys.{:032x}.tmp", rand::random::<u128>()));
-        let written =
-            write(&beside, &Kept { format_version: FORMAT, keys }).and_then(|()| fs::rename(&beside, &self.path));
-        if written.is_err() {
-            let _ = fs::remove_file(&beside);
-        }
-        written?;
-        File::open(dir)?.sync_all()
+        let text = serde_json::to_vec(&Kept { format_version: FORMAT, keys })?;
+        replace(&self.path, |file| file.write_all(&text))
     }
-}
-
-fn write(path: &Path, kept: &Kept) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(&serde_json::to_vec(kept)?)?;
-    file.sync_all()
 }
