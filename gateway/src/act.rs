@@ -51,12 +51,14 @@ pub(crate) async fn decide_and_answer(session: &mut Session, ctx: &mut RequestCt
         };
         return Box::pin(refuse(session, ctx, &refusal)).await;
     };
-    gate.pass(session, ctx, &live).await;
-    add_headers(session, ctx, &live);
+    gate.meet(session, ctx);
+    // First of all: credentials that come in plain text are not looked at, and not counted as used.
     if let Some(location) = gate.https_location(session.req_header(), &ctx.client) {
         Box::pin(reply::redirect(session, &location, 308, ctx.frame())).await?;
         return Ok(true);
     }
+    gate.pass(session, ctx, &live).await;
+    add_headers(session, ctx, &live);
     if let Some(own) = ctx.own {
         Box::pin(own::answer(own, session, ctx, gate, &live.snapshot)).await?;
         return Ok(true);

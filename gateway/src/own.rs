@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use gateway_config::model::Timestamp;
 use gateway_config::snapshot::{
-    Caller, Code, CompiledApplication, Match, Refusal, Snapshot, counters_of, entry_counters_of,
+    Code, CompiledApplication, Match, Refusal, Snapshot, counters_of, entry_counters_of, known,
 };
 use http::{HeaderValue, Method, StatusCode, header};
 use pingora::Result;
@@ -132,15 +132,8 @@ pub(crate) async fn answer(
 }
 
 fn me(ctx: &RequestCtx, gate: &Gate, snapshot: &Snapshot) -> Result<Answer, Refusal> {
-    let caller = match &ctx.caller {
-        Caller::Verified(caller) => caller,
-        Caller::Rejected(code) => return Err(Refusal::new(*code)),
-        Caller::Anonymous => return Err(Refusal::new(Code::CredentialsMissing)),
-    };
+    let caller = known(&ctx.caller, ctx.client.address)?;
     let application = caller.application.as_deref().map(|application| &*application.source);
-    if application.is_some_and(|application| !application.is_active) {
-        return Err(Refusal::new(Code::ApplicationInactive));
-    }
     let key = caller.key.and_then(|id| application?.api_keys.iter().find(|key| key.id == id));
     let key = key.map(|key| MyKey {
         id: key.id.to_string(),
@@ -191,9 +184,7 @@ fn left(standing: &Standing) -> Left<'_> {
 
 /// A key changes itself for a new one, which is shown here and never again.
 async fn rotate(session: &mut Session, ctx: &RequestCtx, gate: &Gate, snapshot: &Snapshot) -> Result<Answer, Refusal> {
-    // Whoever may not see itself may not do this either.
-    me(ctx, gate, snapshot)?;
-    let Caller::Verified(caller) = &ctx.caller else { return Err(Refusal::new(Code::CredentialsMissing)) };
+    let caller = known(&ctx.caller, ctx.client.address)?;
     let Some((application, key)) = caller.application.as_ref().zip(caller.key) else {
         let message = "only a caller with an API key can rotate it";
         return Err(Refusal { message: Some(message.into()), ..Refusal::new(Code::CredentialsMissing) });

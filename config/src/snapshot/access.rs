@@ -128,15 +128,7 @@ fn public_entry<'a>(asked: &Asked<'a, '_>) -> Option<(&'a Arc<CompiledApplicatio
 
 fn admit_verified<'a>(asked: &Asked<'a, '_>, caller: &Verified, trail: &mut Trail) -> Result<Admission<'a>, Refusal> {
     let route = asked.found.route;
-    if let Some(application) = &caller.application {
-        // What was switched off stays off, also where nobody needs to be known.
-        if !application.source.is_active {
-            return Err(Refusal::new(Code::ApplicationInactive));
-        }
-        if !application.address.permit(asked.matched.facts.address) {
-            return Err(Refusal::new(Code::IpDenied));
-        }
-    }
+    in_good_standing(caller, asked.matched.facts.address)?;
     match admit_by_name(asked, caller, trail) {
         Ok(admission) => Ok(admission),
         // Whoever would be let in without credentials is not kept out for showing good ones.
@@ -145,6 +137,24 @@ fn admit_verified<'a>(asked: &Asked<'a, '_>, caller: &Verified, trail: &mut Trai
             Ok(admission) => Ok(admission),
             Err(_) => Err(refusal),
         },
+    }
+}
+
+/// What was switched off stays off, wherever its caller turns to: also where nobody needs to be known.
+fn in_good_standing(caller: &Verified, address: IpAddr) -> Result<(), Refusal> {
+    let Some(application) = &caller.application else { return Ok(()) };
+    if !application.source.is_active {
+        return Err(Refusal::new(Code::ApplicationInactive));
+    }
+    if application.address.permit(address) { Ok(()) } else { Err(Refusal::new(Code::IpDenied)) }
+}
+
+/// Who may use the gateway's own endpoints for callers: whoever is known and in good standing.
+pub fn known(caller: &Caller, address: IpAddr) -> Result<&Verified, Refusal> {
+    match caller {
+        Caller::Verified(caller) => in_good_standing(caller, address).map(|()| caller),
+        Caller::Rejected(code) => Err(Refusal::new(*code)),
+        Caller::Anonymous => Err(Refusal::new(Code::CredentialsMissing)),
     }
 }
 

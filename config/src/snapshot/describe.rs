@@ -69,8 +69,10 @@ impl Snapshot {
         for (iss, issuer) in sorted(&self.issuer_names) {
             line(out, &format!("iss {iss} is of {}", issuer.name));
         }
-        for (client, application) in sorted(&self.clients) {
-            line(out, &format!("client {} is {}", client.replace('\0', " "), application.name));
+        for (issuer, clients) in sorted(&self.clients) {
+            for (client, application) in sorted(clients) {
+                line(out, &format!("client {issuer} {client} is {}", application.name));
+            }
         }
     }
 }

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use super::Snapshot;
 use super::application::{CompiledApplication, publish, withdraw};
 use super::problems::Problems;
-use crate::model::{ApiKey, Application, JwtIssuer, Kind};
+use super::{Snapshot, Table};
+use crate::model::{ApiKey, Application, JwtClient, JwtIssuer, Kind};
 
 /// A key's place: its application, and where it stands there.
 #[derive(Clone, Debug)]
@@ -14,6 +14,9 @@ pub(super) struct KeyPlace {
     application: Arc<CompiledApplication>,
     at: usize,
 }
+
+/// The applications that clients of one issuer are bound to.
+pub(super) type Clients = Arc<Table<Arc<CompiledApplication>>>;
 
 /// A key and whose it is.
 #[derive(Clone, Copy, Debug)]
@@ -57,12 +60,8 @@ impl Snapshot {
 
     #[must_use]
     pub fn application_of_client(&self, issuer: &JwtIssuer, client: &str) -> Option<&Arc<CompiledApplication>> {
-        if self.clients.is_empty() {
-            return None;
-        }
         // Bound by the issuer's name, or by its iss.
-        let bound = |issuer: &str| self.clients.get(&client_key(issuer, client));
-        bound(&issuer.name).or_else(|| bound(&issuer.issuer))
+        self.bound(&issuer.name, client).or_else(|| self.bound(&issuer.issuer, client))
     }
 
     pub(super) fn take_out_application(&mut self, name: &str) {
@@ -75,9 +74,8 @@ impl Snapshot {
             }
         }
         for client in &application.source.jwt_clients {
-            let key = client_key(&client.issuer, &client.client_id);
-            if self.clients.get(&key).is_some_and(|bound| *bound.name == *name) {
-                self.clients.remove(&key);
+            if self.bound(&client.issuer, &client.client_id).is_some_and(|bound| *bound.name == *name) {
+                self.unbind(&client.issuer, &client.client_id);
             }
         }
     }
@@ -92,9 +90,7 @@ impl Snapshot {
             }
         }
         for (at, client) in source.jwt_clients.iter().enumerate() {
-            let key = client_key(&client.issuer, &client.client_id);
-            let other = self.clients.insert(&key, application.clone());
-            if let Some(other) = other {
+            if let Some(other) = self.bind(client, &application) {
                 let message = format!("this client is bound to application \"{}\" already", other.name);
                 problems.add(&format!("jwtClients/{at}"), message);
             }
@@ -134,7 +130,7 @@ impl Snapshot {
                 problems.add(&format!("jwtClients/{at}/issuer"), format!("there is no issuer \"{}\"", client.issuer));
                 continue;
             };
-            let bound = [&issuer.name, &issuer.issuer].map(|by| self.clients.get(&client_key(by, &client.client_id)));
+            let bound = [&issuer.name, &issuer.issuer].map(|by| self.bound(by, &client.client_id));
             let mut others = bound.into_iter().flatten().filter(|bound| *bound.name != *application.name);
             if let Some(other) = others.next() {
                 let message = format!("this client is bound to application \"{}\" already", other.name);
@@ -145,14 +141,30 @@ impl Snapshot {
 
     /// After an issuer was taken out.
     pub(super) fn check_all_clients(&self, problems: &mut Problems) {
-        for application in self.clients.values() {
+        for application in self.clients.values().flat_map(|clients| clients.values()) {
             let source = &application.source;
             problems.at(Kind::Application, &source.name, |problems| self.check_clients(source, problems));
         }
     }
-}
 
-/// No issuer's name and no `iss` holds a NUL.
-fn client_key(issuer: &str, client: &str) -> String {
-    format!("{issuer}\0{client}")
+    fn bound(&self, issuer: &str, client: &str) -> Option<&Arc<CompiledApplication>> {
+        self.clients.get(issuer)?.get(client)
+    }
+
+    /// Answers whose it was.
+    fn bind(&mut self, client: &JwtClient, application: &Arc<CompiledApplication>) -> Option<Arc<CompiledApplication>> {
+        if self.clients.get(&client.issuer).is_none() {
+            self.clients.insert(&client.issuer, Clients::default());
+        }
+        let clients = self.clients.get_mut(&client.issuer)?;
+        Arc::make_mut(clients).insert(&client.client_id, application.clone())
+    }
+
+    fn unbind(&mut self, issuer: &str, client: &str) {
+        let Some(clients) = self.clients.get_mut(issuer) else { return };
+        Arc::make_mut(clients).remove(client);
+        if clients.is_empty() {
+            self.clients.remove(issuer);
+        }
+    }
 }

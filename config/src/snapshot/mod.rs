@@ -36,7 +36,7 @@ use std::sync::Arc;
 use crate::model::{Certificate, Change, Configuration, Defaults, Digest, Edit, Item, JwtIssuer, Kind, Problem, Queue};
 use routing::Hosts;
 
-pub use access::{counters_of, entry_counters_of};
+pub use access::{counters_of, entry_counters_of, known};
 pub use application::CompiledApplication;
 pub use caller::{Caller, Token, Verified};
 pub use code::Code;
@@ -71,8 +71,8 @@ pub struct Snapshot {
     issuers: Table<Arc<JwtIssuer>>,
     /// The issuers by their `iss`.
     issuer_names: Table<Arc<JwtIssuer>>,
-    /// The application that an issuer's client is bound to.
-    clients: Table<Arc<CompiledApplication>>,
+    /// The applications that clients are bound to, by issuer and client.
+    clients: Table<identity::Clients>,
     certificates: Table<Arc<Certificate>>,
     defaults: Arc<CompiledDefaults>,
     /// The routes that lead to a service or queue, by `services/NAME` or `queues/NAME`.

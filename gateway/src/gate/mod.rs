@@ -45,12 +45,16 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// Leaves the decision in `ctx`.
-    pub(crate) async fn pass(&self, session: &mut Session, ctx: &mut RequestCtx, live: &Live) {
+    /// Leaves in `ctx` where the request comes from.
+    pub(crate) fn meet(&self, session: &Session, ctx: &mut RequestCtx) {
         let address = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
         let is_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
         ctx.is_tls = is_tls;
         ctx.client = self.proxies.client(address, is_tls, &session.req_header().headers);
+    }
+
+    /// Leaves the decision in `ctx`.
+    pub(crate) async fn pass(&self, session: &mut Session, ctx: &mut RequestCtx, live: &Live) {
         let mut asked = Asked { gate: self, snapshot: &live.snapshot, verdict: None, is_counted: false, caller: None };
         let judgement = loop {
             match judge(&live.snapshot, session.req_header(), &ctx.client, &mut asked) {

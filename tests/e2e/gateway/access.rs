@@ -314,6 +314,21 @@ async fn a_caller_asks_who_it_is_and_changes_its_key() {
 }
 
 #[tokio::test]
+async fn a_key_that_is_used_from_elsewhere_can_not_be_changed_for_a_new_one() {
+    let backend = Backend::echo();
+    let stack = echoing(&backend, &[closed()]).await;
+    stack.put(&[shop()]).await;
+    let (key, _) = key(&stack, "shop").await;
+    stack.put(&[shop().set("ipAllow", json!(["10.0.0.0/8"]))]).await;
+    expect(&stack, &with_key(Request::get("/orders/1"), &key), 403, Some("ip_denied")).await;
+    expect(&stack, &with_key(Request::get(ME), &key), 403, Some("ip_denied")).await;
+    let rotate = with_key(Request::post(&format!("{ME}/rotate"), ""), &key);
+    expect(&stack, &rotate, 403, Some("ip_denied")).await;
+    stack.put(&[shop().set("isActive", false)]).await;
+    expect(&stack, &rotate, 403, Some("application_inactive")).await;
+}
+
+#[tokio::test]
 async fn no_secret_reaches_a_log_a_metric_an_export_or_a_file() {
     let backend = Backend::echo();
     let stack = with_issuer(&backend, &[closed(), shop()]).await;

@@ -148,6 +148,10 @@ async fn plain_requests_are_sent_to_https_where_that_is_set() {
     let stack = echoing_with(&backend, &[open_route()], &settings).await;
     let answer = stack.gateway(0).send(&Request::get("/a?b=c").host("shop.example:80")).await.expect_status(308);
     assert_eq!(answer.header("location"), Some("https://shop.example/a?b=c"));
+    // Whatever comes in plain text is not even looked at: neither a key nor a path that leads nowhere.
+    for plain in [Request::get("/a").header("X-API-Key", "gk_x"), Request::get("/.well-known/gateway/me")] {
+        stack.gateway(0).send(&plain).await.expect_status(308);
+    }
     let secure = Request::get("/a").header("X-Forwarded-Proto", "https");
     stack.gateway(0).send(&secure).await.expect_status(200);
 }
