@@ -78,6 +78,10 @@ impl Request {
         self
     }
 
+    pub fn api_key(self, key: &str) -> Self {
+        self.header("X-API-Key", key)
+    }
+
     /// Instead of the address that is called.
     pub fn host(mut self, host: &str) -> Self {
         self.host = Some(host.to_owned());

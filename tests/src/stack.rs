@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Mutex;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::client::{Answer, Connection, Failure, Request};
@@ -120,6 +120,20 @@ impl Stack {
             let answer = self.admin.put(&format!("{}?wait=10s", entity.path()), &entity.json()).await;
             assert!(answer.status == 200 || answer.status == 201, "{}: {answer}", entity.path());
         }
+    }
+}
+
+impl Stack {
+    /// A new key of the application, served by every gateway: what the admin API answered, which shows it this once.
+    pub async fn issue_key(&self, application: &str, body: Value) -> Value {
+        let path = format!("/admin/access/applications/{application}/keys?wait=10s");
+        self.admin.post(&path, &body).await.expect_status(201).json()
+    }
+
+    /// The text of such a key.
+    pub async fn key_of(&self, application: &str) -> String {
+        let made = self.issue_key(application, json!({"name": "test"})).await;
+        made["key"].as_str().unwrap_or_else(|| panic!("no key in {made}")).to_owned()
     }
 }
 

@@ -49,9 +49,7 @@ async fn shop_key(stack: &Stack) -> String {
     });
     let shop = "/admin/access/applications/shop";
     stack.admin().put(shop, &everything).await.expect_status(201);
-    let made = stack.admin().post(&format!("{shop}/keys?wait=10s"), &json!({"name": "till"})).await.expect_status(201);
-    let made = made.json();
-    made["key"].as_str().unwrap().to_owned()
+    stack.key_of("shop").await
 }
 
 /// The keys that a gateway publishes, once it has one.

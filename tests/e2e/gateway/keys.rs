@@ -21,9 +21,8 @@ async fn with_shop(backend: &Backend, gateways: usize) -> Stack {
     stack
 }
 
-/// The new key, served by every gateway.
 async fn issue(stack: &Stack, body: Value) -> Value {
-    stack.admin().post(&format!("{KEYS}?wait=10s"), &body).await.expect_status(201).json()
+    stack.issue_key("shop", body).await
 }
 
 fn path(key: &Value) -> String {
@@ -31,11 +30,18 @@ fn path(key: &Value) -> String {
 }
 
 fn with(key: &Value) -> Request {
-    Request::get("/echo/x").header("x-api-key", key["key"].as_str().unwrap())
+    Request::get("/echo/x").api_key(key["key"].as_str().unwrap())
 }
 
 async fn call(gateway: &Gateway, key: &Value) -> Answer {
     gateway.send(&with(key)).await
+}
+
+/// With another character at this place.
+fn altered(key: &str, at: usize) -> String {
+    let mut other = key.to_owned();
+    other.replace_range(at..=at, if &key[at..=at] == "x" { "y" } else { "x" });
+    other
 }
 
 async fn refused(gateway: &Gateway, request: &Request, code: &str) {
@@ -49,10 +55,13 @@ async fn a_key_lets_its_owner_in_until_it_is_revoked_at_every_gateway() {
     let backend = Backend::echo();
     let stack = with_shop(&backend, 2).await;
     let key = issue(&stack, json!({"name": "the till"})).await;
+    let mut connections = Vec::new();
     for gateway in stack.gateways() {
+        let mut connection = gateway.connect().await;
         for _ in 0..3 {
-            call(gateway, &key).await.expect_status(200);
+            connection.send(&with(&key)).await.unwrap().expect_status(200);
         }
+        connections.push(connection);
     }
     let received = backend.requests();
     assert!(received.iter().all(|it| it.header("x-api-key").is_none()), "the key is not passed on");
@@ -62,6 +71,11 @@ async fn a_key_lets_its_owner_in_until_it_is_revoked_at_every_gateway() {
     for gateway in stack.gateways() {
         refused(gateway, &with(&key), "credentials_invalid").await;
     }
+    // Also on connections that were let in before.
+    for mut connection in connections {
+        let answer = connection.send(&with(&key)).await.unwrap().expect_status(401);
+        assert_eq!(answer.code(), Some("credentials_invalid"), "{answer}");
+    }
     assert_eq!(backend.requests().len(), 6);
 }
 
@@ -69,16 +83,23 @@ async fn a_key_lets_its_owner_in_until_it_is_revoked_at_every_gateway() {
 async fn whatever_is_no_good_key_is_refused_in_one_shape() {
     let backend = Backend::echo();
     let stack = with_shop(&backend, 1).await;
+    stack.put(&[route("open").pattern("/open").to_service("echo").public()]).await;
     let gateway = stack.gateway(0);
     let key = issue(&stack, json!({"name": "a"})).await;
     let text = key["key"].as_str().unwrap();
-    let last = if text.ends_with('x') { "y" } else { "x" };
-    let altered = format!("{}{last}", &text[..text.len() - 1]);
-    let (truncated, long) = (&text[..50], "k".repeat(8000));
-    for wrong in ["k", "gk_000000000000_", altered.as_str(), truncated, long.as_str(), key["prefix"].as_str().unwrap()]
-    {
-        refused(gateway, &Request::get("/echo/x").header("x-api-key", wrong), "credentials_invalid").await;
+    let unknown = format!("gk_{}_{}", "a".repeat(12), "b".repeat(43));
+    let mut wrong = vec!["k".to_owned(), unknown, text[..50].to_owned(), "k".repeat(8192)];
+    wrong.push(key["prefix"].as_str().unwrap().to_owned());
+    wrong.extend([4, 20, text.len() - 1].map(|at| altered(text, at)));
+    let mut messages = Vec::new();
+    // A bad key is refused also where none is needed.
+    for (wrong, path) in wrong.iter().flat_map(|wrong| [(wrong, "/echo/x"), (wrong, "/open")]) {
+        let answer = gateway.send(&Request::get(path).api_key(wrong)).await.expect_status(401);
+        assert_eq!(answer.code(), Some("credentials_invalid"), "{wrong}: {answer}");
+        messages.push(answer.json()["message"].clone());
     }
+    messages.dedup();
+    assert_eq!(messages.len(), 1, "{messages:?}");
     let doubled = Request::get("/echo/x").header("x-api-key", text).header("X-Api-Key", text);
     refused(gateway, &doubled, "credentials_invalid").await;
     refused(gateway, &Request::get("/echo/x"), "credentials_missing").await;
@@ -103,7 +124,7 @@ async fn a_rotated_key_is_good_for_its_overlap_and_its_owner_can_rotate_it_too()
         .header("x-api-key", second["key"].as_str().unwrap());
     let third = gateway.send(&ask).await.expect_status(201).json();
     assert_eq!(third["replaced"]["isActive"], false);
-    eventually("the new key at the gateway", async || call(gateway, &third).await.with_status(200)).await;
+    call(gateway, &third).await.expect_status(200);
     refused(gateway, &with(&second), "credentials_invalid").await;
     let listed = stack.admin().get(KEYS).await.expect_status(200);
     assert_eq!(listed.json()["items"].as_array().unwrap().len(), 3);
@@ -111,7 +132,7 @@ async fn a_rotated_key_is_good_for_its_overlap_and_its_owner_can_rotate_it_too()
 }
 
 #[tokio::test]
-async fn an_expired_key_is_told_so() {
+async fn an_expired_key_is_told_so_to_its_owner_alone() {
     let backend = Backend::echo();
     let stack = with_shop(&backend, 1).await;
     let soon = Timestamp::from_micros(SystemClock.now().micros() + 3_000_000);
@@ -122,6 +143,9 @@ async fn an_expired_key_is_told_so() {
     })
     .await;
     refused(stack.gateway(0), &with(&key), "key_expired").await;
+    // Only whoever has the secret is told.
+    let wrong = Request::get("/echo/x").api_key(&altered(key["key"].as_str().unwrap(), 20));
+    refused(stack.gateway(0), &wrong, "credentials_invalid").await;
 }
 
 #[tokio::test]

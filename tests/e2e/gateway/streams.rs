@@ -45,7 +45,7 @@ async fn with_shop(url: &str) -> Stack {
 }
 
 async fn issue(stack: &Stack, body: Value) -> Value {
-    stack.admin().post(&format!("{KEYS}?wait=10s"), &body).await.expect_status(201).json()
+    stack.issue_key("shop", body).await
 }
 
 async fn revoke(stack: &Stack, key: &Value) {
