@@ -9,6 +9,7 @@ use gateway_config::api_key::{Argon2Settings, ChecksumKey, Hasher};
 use gateway_config::change::Changer;
 use gateway_config::clock::Clock;
 use gateway_config::master_key::MasterKey;
+use gateway_config::model::{Action, Actor, AuditChange, ChainKey, NewAudit};
 use gateway_config::store::Store;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +31,7 @@ pub struct AppState(Arc<Shared>);
 pub struct Shared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) changer: Changer,
+    pub(crate) chain: ChainKey,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) token: Option<AdminToken>,
     pub(crate) checksum: ChecksumKey,
@@ -49,10 +51,16 @@ impl AppState {
         master: &MasterKey,
         argon2: Argon2Settings,
     ) -> Self {
+        let chain = ChainKey::of(master);
         let (checksum, hasher) = (ChecksumKey::of(master), Hasher::new(argon2, HASHES_AT_ONCE));
-        let changer = Changer::new(store.clone(), clock.clone());
+        let changer = Changer::new(store.clone(), clock.clone(), chain.clone());
         let (metrics, stopping) = (Metrics::new(), CancellationToken::new());
-        Self(Arc::new(Shared { store, changer, clock, token, checksum, hasher, metrics, stopping }))
+        Self(Arc::new(Shared { store, changer, chain, clock, token, checksum, hasher, metrics, stopping }))
+    }
+
+    /// What goes into the audit for something that is no write of the configuration.
+    pub(crate) fn deed(&self, actor: &Actor, action: Action, summary: String, changes: Vec<AuditChange>) -> NewAudit {
+        NewAudit { at: self.clock.now(), actor: actor.clone(), action, summary, generation: None, changes }
     }
 
     /// Asks the database, and gives up after a while even where many callers queue before a database that hangs. What is

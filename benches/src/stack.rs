@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use gateway_config::change::{Changer, Proposal};
 use gateway_config::clock::{SystemClock, new_id};
-use gateway_config::model::Kind;
+use gateway_config::master_key::MasterKey;
+use gateway_config::model::{ChainKey, Kind};
 use gateway_config::store::{self, Store};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
@@ -139,7 +140,8 @@ pub fn postgres_database(cluster: &str) -> anyhow::Result<String> {
 }
 
 async fn write(store: Arc<dyn Store>, origin: SocketAddr, routes: usize, services: usize) -> anyhow::Result<()> {
-    let changer = Changer::new(store, Arc::new(SystemClock));
+    let chain = ChainKey::of(&MasterKey::of(MASTER_KEY).context("the benches' master key")?);
+    let changer = Changer::new(store, Arc::new(SystemClock), chain);
     let url = format!("http://{origin}");
     let services_first =
         (0..services).map(|number| (Kind::Service, fleet::service_name(number), fleet::service(number, &url)));

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use gateway_config::model::{Kind, Node, NodeState, Timestamp};
+use gateway_config::model::{Action, Kind, Node, NodeState, Timestamp};
 use gateway_config::store::Head;
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
@@ -79,9 +79,18 @@ pub(crate) async fn remove(
 ) -> Result<Response, Failure> {
     let unknown = || Failure::not_found(&format!("node \"{id}\""));
     let node = Uuid::parse_str(&id).map_err(|_| unknown())?;
-    if !state.ask(state.store.leave_node(node, state.clock.now())).await? {
+    let removed = async {
+        let is_known = state.store.leave_node(node, state.clock.now()).await?;
+        if is_known {
+            let summary = format!("remove node {node}");
+            let deed = state.deed(&caller.actor, Action::NodeRemove, summary, Vec::new());
+            state.store.record(&deed, &state.chain).await?;
+        }
+        Ok::<_, Failure>(is_known)
+    };
+    if !state.ask(removed).await? {
         return Err(unknown());
     }
-    tracing::info!(%node, actor = &*caller.actor, "a node was marked as left");
+    tracing::info!(%node, actor = caller.actor.name, "a node was marked as left");
     Ok(StatusCode::NO_CONTENT.into_response())
 }

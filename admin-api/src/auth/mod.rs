@@ -3,9 +3,8 @@
 
 mod gate;
 
-use std::sync::Arc;
-
 use axum::extract::FromRequestParts;
+use gateway_config::model::Actor;
 use http::request::Parts;
 
 use crate::error::Failure;
@@ -24,7 +23,7 @@ pub(crate) enum Role {
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     /// As the history names them.
-    pub(crate) actor: Arc<str>,
+    pub(crate) actor: Actor,
     pub(crate) role: Role,
 }
 

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::{Applied, ChangeError, Changer, Expect, Member, Op, Proposal, tag_of_member};
 use crate::api_key::HashedKey;
-use crate::model::{ApiKey, Application, Id, Item, Kind, Problem, Timestamp};
+use crate::model::{Actor, ApiKey, Application, Id, Item, Kind, Problem, Timestamp};
 use crate::store::StoreError;
 
 /// The longest that an old key may live on beside the one that replaces it: 30 days.
@@ -61,7 +61,7 @@ impl Changer {
     /// Gives the application a further key.
     pub async fn issue_key(
         &self,
-        actor: &str,
+        actor: impl Into<Actor> + Send,
         application: &str,
         fresh: &HashedKey,
         name: &str,
@@ -82,7 +82,7 @@ impl Changer {
     /// Gives the application a key in place of another one, which lives on for `overlap_seconds`; for none it is revoked at once.
     pub async fn rotate_key(
         &self,
-        actor: &str,
+        actor: impl Into<Actor> + Send,
         target: &KeyTarget,
         fresh: &HashedKey,
         overlap_seconds: u64,
@@ -115,23 +115,23 @@ impl Changer {
                 patched(&target.application, old, patch, tag),
             ])
         };
-        let applied = self.change_key(actor, target, plan).await?;
+        let applied = self.change_key(&actor.into(), target, plan).await?;
         changed(applied, &target.application, |key| key.prefix == fresh.prefix)
     }
 
     /// Ends a key for good. Doing so twice changes nothing more.
-    pub async fn revoke_key(&self, actor: &str, target: &KeyTarget) -> Result<KeyChange, KeyError> {
+    pub async fn revoke_key(&self, actor: impl Into<Actor> + Send, target: &KeyTarget) -> Result<KeyChange, KeyError> {
         let plan = |_: &Application, key: &ApiKey, tag: Expect| {
             Ok(vec![patched(&target.application, key, json!({"isActive": false}), tag)])
         };
-        let applied = self.change_key(actor, target, plan).await?;
+        let applied = self.change_key(&actor.into(), target, plan).await?;
         changed(applied, &target.application, |key| is_meant(key, target))
     }
 
     /// Renames a key, or moves its end, unless that has come.
     pub async fn update_key(
         &self,
-        actor: &str,
+        actor: impl Into<Actor> + Send,
         target: &KeyTarget,
         name: Option<&str>,
         expiry: Expiry,
@@ -156,14 +156,14 @@ impl Changer {
             let patch = json!({"name": name.unwrap_or(&key.name), "expiresAt": expires_at});
             Ok(vec![patched(&target.application, key, patch, tag)])
         };
-        let applied = self.change_key(actor, target, plan).await?;
+        let applied = self.change_key(&actor.into(), target, plan).await?;
         changed(applied, &target.application, |key| is_meant(key, target))
     }
 
     /// Reads the key, plans, and writes what is planned if the key is still as it was read.
     async fn change_key(
         &self,
-        actor: &str,
+        actor: &Actor,
         target: &KeyTarget,
         plan: impl Fn(&Application, &ApiKey, Expect) -> Result<Vec<Proposal>, KeyError> + Sync,
     ) -> Result<Applied, KeyError> {
@@ -178,7 +178,7 @@ impl Changer {
 
     async fn attempt(
         &self,
-        actor: &str,
+        actor: &Actor,
         target: &KeyTarget,
         plan: &(impl Fn(&Application, &ApiKey, Expect) -> Result<Vec<Proposal>, KeyError> + Sync),
     ) -> Result<Applied, KeyError> {

@@ -17,7 +17,10 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use crate::clock::Clock;
-use crate::model::{Change, Digest, Edit, EntityChange, FORMAT_VERSION, Item, Kind, LIVE_MILLIS, Problem, Timestamp};
+use crate::model::{
+    Action, Actor, ChainKey, Change, Digest, Edit, EntityChange, FORMAT_VERSION, Item, Kind, LIVE_MILLIS, NewAudit,
+    Problem, Timestamp,
+};
 use crate::snapshot::{Snapshot, compile};
 use crate::store::{Loaded, NewGeneration, Since, Store, StoreError, WriteTransaction};
 
@@ -32,6 +35,7 @@ type Result<T> = std::result::Result<T, ChangeError>;
 pub struct Changer {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    chain: ChainKey,
     /// The newest head known to compile. Held over a write, so that writes of one process queue here and not in the database.
     head: Mutex<Option<Arc<Snapshot>>>,
 }
@@ -59,8 +63,8 @@ pub struct Done {
 
 impl Changer {
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock, head: Mutex::default() }
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, chain: ChainKey) -> Self {
+        Self { store, clock, chain, head: Mutex::default() }
     }
 
     /// The head, compiled and up to date.
@@ -98,7 +102,8 @@ impl Changer {
     }
 
     /// Makes the change, all of it or nothing.
-    pub async fn write(&self, actor: &str, proposals: &[Proposal]) -> Result<Applied> {
+    pub async fn write(&self, actor: impl Into<Actor> + Send, proposals: &[Proposal]) -> Result<Applied> {
+        let actor = actor.into();
         let mut known = self.head.lock().await;
         let mut transaction = self.store.begin().await?;
         let planned = self.plan(&mut known, &mut *transaction, proposals).await?;
@@ -113,14 +118,24 @@ impl Changer {
                 Edit::Delete { kind, name } => transaction.delete(*kind, name).await?,
             }
         }
+        let now = self.clock.now();
         let generation = NewGeneration {
             number: applied.generation,
             digest: applied.snapshot.digest(),
-            created_at: self.clock.now(),
-            actor: actor.to_owned(),
+            created_at: now,
+            actor: actor.name.clone(),
             summary: summary(&changes),
             changes,
         };
+        let audit = NewAudit {
+            at: now,
+            actor,
+            action: Action::ConfigWrite,
+            summary: generation.summary.clone(),
+            generation: Some(generation.number),
+            changes: generation.changes.iter().map(Into::into).collect(),
+        };
+        transaction.audit(&audit, &self.chain).await?;
         transaction.commit(&generation).await?;
         *known = Some(applied.snapshot.clone());
         Ok(applied)

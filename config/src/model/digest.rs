@@ -51,7 +51,7 @@ impl Digest {
 }
 
 /// Feeds `value` with its keys in order; ids and times of an entity (`kind` is some) and of its children stay out.
-fn feed(hasher: &mut blake3::Hasher, value: &Value, kind: Option<Kind>) {
+pub(super) fn feed(hasher: &mut blake3::Hasher, value: &Value, kind: Option<Kind>) {
     match value {
         Value::Object(fields) => {
             // Sorted here: whether serde_json's map keeps insertion order is decided by features of other crates.

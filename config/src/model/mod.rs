@@ -1,6 +1,8 @@
 //! What operators edit: plain typed data, one file an entity. JSON names are camelCase, and unknown fields are refused.
 
+mod actor;
 mod application;
+mod audit;
 mod certificate;
 mod configuration;
 mod defaults;
@@ -22,7 +24,9 @@ mod service;
 mod timestamp;
 mod word;
 
+pub use actor::Actor;
 pub use application::{ApiKey, Application, JwtClient, WhitelistEntry};
+pub use audit::{Action, AuditChange, AuditEntry, ChainKey, NewAudit};
 pub use certificate::Certificate;
 pub use configuration::Configuration;
 pub use defaults::{DEFAULTS_NAME, Defaults};

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::model::{ApiKey, Id, Item, Kind, Node, Timestamp};
+use crate::model::{ApiKey, ChainKey, Id, Item, Kind, NewAudit, Node, Timestamp};
 
 use super::deadline::within;
 use super::session::{Backend, Purpose, Session};
 use super::signing::{self, SigningKeyRow};
 use super::{Head, Loaded, NewGeneration, Options, Page, Result, Since, Store, StoreError, Watch, WriteTransaction};
-use super::{node, read, usage, write};
+use super::{audit, node, read, usage, write};
 
 #[derive(Debug)]
 pub(super) struct Database {
-    backend: Arc<dyn Backend>,
+    pub(super) backend: Arc<dyn Backend>,
     options: Options,
     /// Writers of this process queue here, so that those that wait for the head's lock don't hold a connection each.
     turn: Arc<Mutex<()>>,
@@ -25,6 +25,12 @@ pub(super) struct Database {
 impl Database {
     pub(super) fn new(backend: Arc<dyn Backend>, options: Options) -> Self {
         Self { backend, options, turn: Arc::default() }
+    }
+
+    /// A transaction that writes, in its turn. The guard is kept until the session has ended.
+    pub(super) async fn writing(&self) -> Result<(Box<dyn Session>, OwnedMutexGuard<()>)> {
+        let turn = within(self.options.deadline, async { Ok(Arc::clone(&self.turn).lock_owned().await) }).await?;
+        Ok((self.backend.open(Purpose::Write).await?, turn))
     }
 }
 
@@ -70,8 +76,7 @@ impl Store for Database {
     }
 
     async fn begin(&self) -> Result<Box<dyn WriteTransaction>> {
-        let turn = within(self.options.deadline, async { Ok(Arc::clone(&self.turn).lock_owned().await) }).await?;
-        let mut session = self.backend.open(Purpose::Write).await?;
+        let (mut session, turn) = self.writing().await?;
         let head = read::head(&mut *session, self.backend.lock_head()).await?;
         Ok(Box::new(Writing { session, head, backend: Arc::clone(&self.backend), _turn: turn }))
     }
@@ -175,6 +180,10 @@ impl WriteTransaction for Writing {
 
     async fn delete(&mut self, kind: Kind, name: &str) -> Result<()> {
         write::delete(&mut *self.session, kind, name).await
+    }
+
+    async fn audit(&mut self, new: &NewAudit, chain: &ChainKey) -> Result<()> {
+        audit::append(&mut *self.session, self.backend.lock_audit(), new, chain).await.map(drop)
     }
 
     async fn commit(mut self: Box<Self>, generation: &NewGeneration) -> Result<()> {

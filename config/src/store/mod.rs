@@ -2,11 +2,15 @@
 //! (`conformance`) that both pass. The store knows rows, not meaning: what a configuration compiles to is none of its business,
 //! and only `change` opens write transactions.
 
+mod admin;
+mod audit;
 #[doc(hidden)]
 pub mod conformance;
 mod database;
 mod deadline;
+mod dump;
 mod error;
+mod history;
 mod lease;
 mod node;
 mod pace;
@@ -18,6 +22,7 @@ mod signing;
 mod sqlite;
 mod statement;
 mod table;
+mod traffic;
 mod usage;
 mod write;
 
@@ -28,14 +33,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::model::{ApiKey, Change, Configuration, Digest, EntityChange, Id, Item, Kind, Node, Problem, Timestamp};
+use crate::model::{
+    ApiKey, ChainKey, Change, Configuration, Digest, EntityChange, Id, Item, Kind, NewAudit, Node, Problem, Timestamp,
+};
 
 use database::Database;
 use postgres::PostgresBackend;
 use sqlite::SqliteBackend;
 
+pub use admin::Admins;
+pub use audit::{AuditHead, AuditLog};
+pub use dump::Dump;
 pub use error::StoreError;
+pub use history::History;
 pub use signing::SigningKeyRow;
+pub use traffic::Traffic;
 
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
@@ -126,7 +138,7 @@ pub struct NewGeneration {
 /// A store of configuration. Every call has a deadline of its own: with the database closed or hung it fails with
 /// [`StoreError::Unavailable`] within a few seconds rather than wait.
 #[async_trait]
-pub trait Store: Debug + Send + Sync {
+pub trait Store: History + AuditLog + Admins + Traffic + Dump + Debug + Send + Sync {
     /// Brings the tables up to date. Only the admin API calls this.
     async fn migrate(&self) -> Result<()>;
 
@@ -194,6 +206,9 @@ pub trait WriteTransaction: Send {
     async fn put(&mut self, item: &Item) -> Result<()>;
 
     async fn delete(&mut self, kind: Kind, name: &str) -> Result<()>;
+
+    /// Notes who does this, in the same transaction.
+    async fn audit(&mut self, new: &NewAudit, chain: &ChainKey) -> Result<()>;
 
     /// Writes the generation, moves the head, commits, and tells whoever watches. Refused when a statement failed before or
     /// when the number does not follow the head. After [`StoreError::TimedOut`] it may have happened or not.

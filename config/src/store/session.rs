@@ -47,6 +47,9 @@ pub(super) trait Backend: Debug + Send + Sync {
     /// Reads the head and keeps other writers away until the transaction ends.
     fn lock_head(&self) -> &'static str;
 
+    /// Reads the audit's head and keeps others from adding to it until the transaction ends.
+    fn lock_audit(&self) -> &'static str;
+
     async fn watch(&self) -> Result<Box<dyn Watch>>;
 }
 

@@ -13,6 +13,8 @@ use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use tempfile::TempDir;
 
+use crate::chain;
+
 struct Database {
     folder: TempDir,
 }
@@ -35,7 +37,7 @@ impl Database {
     /// As another process would have it.
     async fn changer(&self) -> Changer {
         let clock = Arc::new(ManualClock::at(Timestamp::from_micros(1_795_000_000_000_000)));
-        Changer::new(self.open().await, clock)
+        Changer::new(self.open().await, clock, chain())
     }
 
     /// As an operator would by hand.

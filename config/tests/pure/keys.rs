@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 use sqlx::Connection;
 use tempfile::TempDir;
 
+use crate::chain;
+
 /// When the clock of the tests begins.
 const BEGAN: i64 = 1_795_000_000_000_000;
 const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$canary";
@@ -33,7 +35,7 @@ impl Shop {
         let store = store::open(&format!("sqlite://{}/gateway.db", folder.path().display())).await.unwrap();
         store.migrate().await.unwrap();
         let clock = Arc::new(ManualClock::at(Timestamp::from_micros(BEGAN)));
-        let changer = Changer::new(store.clone(), clock.clone());
+        let changer = Changer::new(store.clone(), clock.clone(), chain());
         changer.write("me", &[application(json!({}))]).await.unwrap();
         Self { changer, store, clock, folder }
     }
@@ -97,7 +99,7 @@ async fn an_issued_key_stands_in_its_application_under_one_generation() {
 #[tokio::test]
 async fn keys_that_are_issued_at_once_all_stay() {
     let shop = Shop::new().await;
-    let other = Changer::new(shop.store.clone(), shop.clock.clone());
+    let other = Changer::new(shop.store.clone(), shop.clock.clone(), chain());
     let ids: Vec<String> = (0..12).map(|at| at.to_string()).collect();
     let issuing = ids.iter().enumerate().map(|(at, id)| {
         let changer = if at % 2 == 0 { &shop.changer } else { &other };

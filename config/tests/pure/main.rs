@@ -13,3 +13,9 @@ mod matching;
 mod naive;
 mod versions;
 mod world;
+
+/// Of the audit.
+fn chain() -> gateway_config::model::ChainKey {
+    let master = gateway_config::master_key::MasterKey::of("a text of more than 32 characters, I think");
+    gateway_config::model::ChainKey::of(&master.unwrap())
+}

@@ -98,6 +98,10 @@ impl Backend for PostgresBackend {
         "SELECT generation, digest, format_version FROM config_head WHERE id = 1 FOR UPDATE"
     }
 
+    fn lock_audit(&self) -> &'static str {
+        "SELECT number, hash FROM audit_head WHERE id = 1 FOR UPDATE"
+    }
+
     async fn watch(&self) -> Result<Box<dyn Watch>> {
         Ok(Box::new(PostgresWatch::new(bounded(self.server.clone(), self.deadline), self.deadline)))
     }

@@ -130,6 +130,10 @@ impl Backend for SqliteBackend {
         super::read::READ_HEAD
     }
 
+    fn lock_audit(&self) -> &'static str {
+        super::audit::READ_AUDIT_HEAD
+    }
+
     async fn watch(&self) -> Result<Box<dyn Watch>> {
         Ok(Box::new(SqliteWatch::new(connection(&self.configuration_file), self.deadline)))
     }

@@ -23,7 +23,7 @@ use gateway_config::api_key::Hasher;
 use gateway_config::change::Changer;
 use gateway_config::clock::Clock;
 use gateway_config::master_key::MasterKey;
-use gateway_config::model::{ApiKey, Id, Timestamp};
+use gateway_config::model::{ApiKey, ChainKey, Id, Timestamp};
 use gateway_config::snapshot::{Code, Refusal, Snapshot};
 use gateway_config::store::Store;
 use parking_lot::Mutex;
@@ -76,7 +76,8 @@ impl Keys {
         let file = KeyFile::in_dir(data_dir, master);
         let keeper = Keeper { verifier: verifier.clone(), store: store.clone(), file };
         keeper.restore();
-        let (changer, hasher) = (Changer::new(store, clock), Hasher::new(settings.argon2, ROTATIONS_AT_ONCE));
+        let (changer, hasher) =
+            (Changer::new(store, clock, ChainKey::of(master)), Hasher::new(settings.argon2, ROTATIONS_AT_ONCE));
         let rotation = Arc::new(Rotation { verifier: verifier.clone(), changer, hasher });
         let keeper = Mutex::new(Some(tokio::spawn(keeper.run(stop))));
         Arc::new(Self { verifier, rotation, control: Handle::current(), keeper })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gateway_config::api_key::{Hasher, generate};
 use gateway_config::change::{ChangeError, Changer, Expect, Expiry, KeyError, KeyTarget};
-use gateway_config::model::{ApiKey, Id, Item, Timestamp};
+use gateway_config::model::{Actor, ApiKey, Id, Item, Timestamp};
 use gateway_config::snapshot::{Code, Refusal};
 use serde::Serialize;
 
@@ -54,8 +54,8 @@ impl Rotation {
             Refusal::new(Code::Internal)
         })?;
         let target = KeyTarget { application: application.to_owned(), key: key.to_string(), expect: Expect::Anything };
-        let actor = format!("application \"{application}\"");
-        let rotated = self.changer.rotate_key(&actor, &target, &hashed, overlap, Expiry::Kept).await;
+        let actor = Actor::from(&*format!("application \"{application}\""));
+        let rotated = self.changer.rotate_key(actor, &target, &hashed, overlap, Expiry::Kept).await;
         let change = rotated.map_err(|error| refusal(&error))?;
         self.verifier.remember_new(&change.key, &new, &hashed);
         let standing = change.applied.outcomes.last().and_then(|done| done.item.as_ref());

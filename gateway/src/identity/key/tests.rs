@@ -12,7 +12,7 @@ use futures::future::{FutureExt, maybe_done};
 use gateway_config::api_key::{Argon2Settings, ChecksumKey, NewKey, generate, hash};
 use gateway_config::clock::{Clock, ManualClock, new_id};
 use gateway_config::master_key::MasterKey;
-use gateway_config::model::{ApiKey, Application, Configuration, Id, Item, Kind, Timestamp};
+use gateway_config::model::{ApiKey, Application, ChainKey, Configuration, Id, Item, Kind, Timestamp};
 use gateway_config::snapshot::{Code, Snapshot, compile};
 use gateway_config::store::{self, Store};
 use serde_json::{Value, json};
@@ -373,7 +373,7 @@ async fn uses_are_kept_while_the_database_is_away_even_over_a_restart() {
 async fn a_key_changes_itself_for_a_new_one() {
     let (gateway, _dir) = gateway().await;
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(now()));
-    let changer = gateway_config::change::Changer::new(gateway.store.clone(), clock);
+    let changer = gateway_config::change::Changer::new(gateway.store.clone(), clock, ChainKey::of(&master()));
     let put = gateway_config::change::Proposal::put(Kind::Application, "shop", json!({}));
     changer.write("me", &[put]).await.unwrap();
     let old = new_key();
