@@ -1,5 +1,6 @@
 //! The acts that follow decisions: answering, choosing peers, failing well. One function for each phase in `proxy`.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -21,6 +22,7 @@ use crate::own;
 use crate::policy::body::{BodyWatch, Watched, declared, is_encoded};
 use crate::policy::limits::headers_of;
 use crate::policy::screening::{Finding, screen_request};
+use crate::queue::{self, Queues};
 use crate::reply;
 use crate::request::{RequestCtx, request_id};
 use crate::upstream::{Attempt, for_upgrade};
@@ -43,7 +45,12 @@ pub(crate) fn greet(session: &mut Session, ctx: &mut RequestCtx, draining: bool)
 
 /// Answers what the gateway answers by itself. `true`: it did. The answers are boxed, so that a request that is forwarded does not
 /// carry room for them.
-pub(crate) async fn decide_and_answer(session: &mut Session, ctx: &mut RequestCtx, gate: &Gate) -> Result<bool> {
+pub(crate) async fn decide_and_answer(
+    session: &mut Session,
+    ctx: &mut RequestCtx,
+    gate: &Gate,
+    queues: &Arc<Queues>,
+) -> Result<bool> {
     let Some(live) = ctx.live.clone() else {
         let refusal = Refusal {
             message: Some("the gateway has no configuration yet".into()),
@@ -72,24 +79,24 @@ pub(crate) async fn decide_and_answer(session: &mut Session, ctx: &mut RequestCt
         };
         return Box::pin(refuse(session, ctx, &refusal)).await;
     }
-    Box::pin(answer(session, ctx)).await?;
+    Box::pin(answer(session, ctx, queues)).await?;
     Ok(true)
 }
 
 /// Answers what was decided, where that is not a backend's business.
-async fn answer(session: &mut Session, ctx: &mut RequestCtx) -> Result<()> {
+async fn answer(session: &mut Session, ctx: &mut RequestCtx, queues: &Arc<Queues>) -> Result<()> {
     let Some(decision) = &ctx.decision else { return Ok(()) };
     match &decision.outcome {
         Outcome::Forward(_) => {}
         Outcome::Respond(respond) => reply::respond(session, respond, ctx.frame()).await?,
         Outcome::Redirect { location, status } => reply::redirect(session, location, *status, ctx.frame()).await?,
         Outcome::Preflight(headers) => reply::preflight(session, headers, ctx.frame()).await?,
-        Outcome::Publish(_) => {
-            let refusal = Refusal {
-                message: Some("this version of the gateway can't publish to queues".into()),
-                ..Refusal::new(Code::QueueUnavailable)
-            };
-            refuse(session, ctx, &refusal).await?;
+        Outcome::Publish(queue) => {
+            let queue = queue.clone();
+            match check_body(session, decision) {
+                Ok(()) => queue::publish(queues, &queue, session, ctx).await?,
+                Err(refusal) => drop(refuse(session, ctx, &refusal).await?),
+            }
         }
         Outcome::Refuse(refusal) => {
             let refusal = refusal.clone();
@@ -146,7 +153,7 @@ fn watch_for(session: &Session, decision: &Decision) -> BodyWatch {
 }
 
 /// The text itself is not logged: it is the client's, and may be a password that only looks like an attack.
-fn report(finding: &Finding, route: &str) {
+pub(crate) fn report(finding: &Finding, route: &str) {
     let (kind, place) = (finding.kind, &finding.place);
     tracing::warn!(route, kind = ?kind, %place, "input screening found {kind:?} in {place} of a request to route {route}");
 }

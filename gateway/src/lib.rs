@@ -18,6 +18,7 @@ mod own;
 mod phase;
 mod policy;
 mod proxy;
+mod queue;
 mod quickstart;
 mod replace;
 mod reply;

@@ -17,6 +17,7 @@ use crate::gate::Gate;
 use crate::live::Current;
 use crate::observe::metrics::Metrics;
 use crate::phase::{self, Phase, over};
+use crate::queue::Queues;
 use crate::request::RequestCtx;
 use crate::streams::Streams;
 
@@ -26,6 +27,7 @@ pub(crate) struct Gateway {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) streams: Arc<Streams>,
+    pub(crate) queues: Arc<Queues>,
 }
 
 /// Phases that need not wait are written out as `over(...)` instead of as `async fn`; `phase` says why.
@@ -56,7 +58,7 @@ impl ProxyHttp for Gateway {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Box<RequestCtx>) -> Result<bool> {
         act::greet(session, ctx, self.load.is_draining());
-        act::decide_and_answer(session, ctx, &self.gate).await
+        act::decide_and_answer(session, ctx, &self.gate, &self.queues).await
     }
 
     fn proxy_upstream_filter<'a, 'b, 'c, 'f>(

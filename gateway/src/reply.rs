@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use gateway_config::clock::{Clock, SystemClock};
-use gateway_config::model::Respond;
+use gateway_config::model::{Problem as FieldProblem, Respond};
 use gateway_config::snapshot::{Code, Refusal, Snapshot};
 use http::response::Parts as RespParts;
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -26,6 +26,9 @@ struct Body<'a> {
     timestamp: String,
     path: &'a str,
     request_id: &'a str,
+    /// What is wrong with a body, each with its place.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    problems: &'a [FieldProblem],
 }
 
 /// The same by RFC 9457, for clients that ask for it.
@@ -40,6 +43,8 @@ struct Problem<'a> {
     code: &'a str,
     timestamp: String,
     request_id: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    problems: &'a [FieldProblem],
 }
 
 /// What goes around every answer.
@@ -77,6 +82,16 @@ pub(crate) async fn answer(session: &mut Session, answer: Answer, frame: Frame<'
 
 /// Says no.
 pub(crate) async fn refuse(session: &mut Session, refusal: &Refusal, frame: Frame<'_>) -> Result<()> {
+    refuse_with(session, refusal, &[], frame).await
+}
+
+/// Says no, and what is wrong where.
+pub(crate) async fn refuse_with(
+    session: &mut Session,
+    refusal: &Refusal,
+    problems: &[FieldProblem],
+    frame: Frame<'_>,
+) -> Result<()> {
     let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let reason = status.canonical_reason().unwrap_or("Error");
     let message = refusal.message.as_deref().unwrap_or_else(|| refusal.code.message());
@@ -95,6 +110,7 @@ pub(crate) async fn refuse(session: &mut Session, refusal: &Refusal, frame: Fram
             code: refusal.code.as_str(),
             timestamp,
             request_id: frame.id.to_str().unwrap_or_default(),
+            problems,
         };
         ("application/problem+json", serde_json::to_vec(&problem))
     } else {
@@ -106,6 +122,7 @@ pub(crate) async fn refuse(session: &mut Session, refusal: &Refusal, frame: Fram
             timestamp,
             path,
             request_id: frame.id.to_str().unwrap_or_default(),
+            problems,
         };
         ("application/json", serde_json::to_vec(&body))
     };

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use gateway_config::clock::{Clock, SystemClock};
+use gateway_config::master_key::MasterKey;
 use gateway_config::store;
 use pingora::listeners::tls::TlsSettings;
 use pingora::prelude::fast_timeout::set_fast_timeout_to_tokio_threshold;
@@ -32,6 +33,7 @@ use crate::live::Current;
 use crate::observe::metrics::Metrics;
 use crate::ops::Ops;
 use crate::proxy::Gateway;
+use crate::queue::Queues;
 use crate::settings::ServeSettings;
 use crate::streams::Streams;
 use crate::sync::{self, DiskSnapshot, NodeIdentity, Status, Sync};
@@ -102,7 +104,7 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
         status: status.clone(),
         clock: clock.clone(),
     };
-    let ops_bound = sockets.ops.address;
+    let (ops_bound, traffic_bound) = (sockets.ops.address, sockets.traffic.address);
     let (ops_fds, ops_address) = sockets.ops.into_fds();
     tokio::spawn(start(Service::new("ops".to_owned(), ops), vec![(ops_address, None)], ops_fds, ops_listener.1));
 
@@ -137,9 +139,11 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
     let (idle, head) = (patience(settings.keepalive_seconds), patience(settings.header_timeout_seconds));
     let watch = Arc::new(Watch::new(Patience { idle, head }));
     tokio::spawn(watch.clone().run(stop.clone()));
+    let master = MasterKey::load(&settings.common.database_url)?;
+    let queues = Queues::open(&master, &settings.queues, settings.redis_url.as_deref(), traffic_bound);
     let streams = Arc::new(Streams::new(gate.clone(), current.clone()));
     tokio::spawn(streams.clone().run(stop.clone()));
-    let gateway = Gateway { current, load: load.clone(), metrics, gate: gate.clone(), streams };
+    let gateway = Gateway { current, load: load.clone(), metrics, gate: gate.clone(), streams, queues };
     let app = Counted::new(http_proxy(&Arc::new(pingora_conf(settings, threads)), gateway), load.clone(), watch);
     let mut fds = Fds::new();
     let traffic = sockets.traffic.add_to(&mut fds);

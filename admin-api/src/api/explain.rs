@@ -257,7 +257,7 @@ impl Explained {
             Outcome::Publish(queue) => {
                 explained.outcome = Word::Publish;
                 explained.status_code = Some(202);
-                explained.queue = Some(queue.name.clone());
+                explained.queue = Some(queue.name().to_owned());
             }
             Outcome::Preflight(_) => {
                 explained.outcome = Word::Answer;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::fleet::CompiledDefaults;
 use super::problems::Problems;
+use super::queue::CompiledQueue;
 use super::route::CompiledRoute;
 use super::service::CompiledService;
 use super::{Snapshot, Table, checks, fresh_defaults};
@@ -82,7 +83,7 @@ impl Snapshot {
         let name = item.name();
         match item {
             Item::Service(it) => drop(self.services.insert(name, Arc::new(CompiledService::compile(it, problems)))),
-            Item::Queue(it) => drop(self.queues.insert(name, it.clone())),
+            Item::Queue(it) => drop(self.queues.insert(name, Arc::new(CompiledQueue::compile(it, problems)))),
             Item::Application(it) => self.put_in_application(it, problems),
             Item::Issuer(it) => self.put_in_issuer(it, problems),
             Item::Certificate(it) => drop(self.certificates.insert(name, it.clone())),

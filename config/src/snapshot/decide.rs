@@ -14,10 +14,11 @@ use super::facts::BodyFacts;
 use super::limit::Counters;
 use super::matching::{Found, Match};
 use super::pattern;
+use super::queue::CompiledQueue;
 use super::route::CompiledRoute;
 use super::service::{Cluster, CompiledService, CompiledVersion, sticky_hash};
 use super::trail::{Step, Trail, VersionBy};
-use crate::model::{API_VERSION_HEADER, Queue, Redirect, Respond, Retries, StickyOn, Target, Timeouts};
+use crate::model::{API_VERSION_HEADER, Redirect, Respond, Retries, StickyOn, Target, Timeouts};
 
 /// What follows, and why.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ pub struct Decision {
 #[derive(Debug)]
 pub enum Outcome {
     Forward(Forward),
-    Publish(Arc<Queue>),
+    Publish(Arc<CompiledQueue>),
     Respond(Respond),
     Redirect {
         location: String,
@@ -195,7 +196,7 @@ fn act(
     }
     match &found.route.source.target {
         Target::Queue(name) => match asked.snapshot.queue(name) {
-            Some(queue) if queue.is_active => Ok(Outcome::Publish(queue.clone())),
+            Some(queue) if queue.source.is_active => Ok(Outcome::Publish(queue.clone())),
             _ => Err(Refusal::new(Code::QueueUnavailable)),
         },
         Target::Respond(respond) => Ok(Outcome::Respond(respond.clone())),

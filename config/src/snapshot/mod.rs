@@ -22,6 +22,7 @@ mod matching;
 pub mod path;
 mod pattern;
 mod problems;
+mod queue;
 mod route;
 mod routing;
 mod service;
@@ -33,7 +34,7 @@ mod warnings;
 
 use std::sync::Arc;
 
-use crate::model::{Certificate, Change, Configuration, Defaults, Digest, Edit, Item, JwtIssuer, Kind, Problem, Queue};
+use crate::model::{Certificate, Change, Configuration, Defaults, Digest, Edit, Item, JwtIssuer, Kind, Problem};
 use routing::Hosts;
 
 pub use access::{counters_of, entry_counters_of, known};
@@ -48,6 +49,7 @@ pub use identity::KeyOf;
 pub use limit::{CompiledLimit, Counter, Counters, Who};
 pub use matching::{Found, Match, match_request};
 pub use pattern::{Captures, Pattern, Segment, Template};
+pub use queue::{CompiledQueue, KeySource};
 pub use route::{CompiledRoute, Methods};
 pub use routing::HostMatch;
 pub use service::{Cluster, ClusterKey, CompiledService, CompiledVersion, UpstreamInstance};
@@ -63,7 +65,7 @@ pub struct Snapshot {
     services: Table<Arc<CompiledService>>,
     routes: Table<Arc<CompiledRoute>>,
     hosts: Hosts,
-    queues: Table<Arc<Queue>>,
+    queues: Table<Arc<CompiledQueue>>,
     applications: Table<Arc<CompiledApplication>>,
     /// By prefix.
     keys: Table<identity::KeyPlace>,
@@ -139,8 +141,12 @@ impl Snapshot {
     }
 
     #[must_use]
-    pub fn queue(&self, name: &str) -> Option<&Arc<Queue>> {
+    pub fn queue(&self, name: &str) -> Option<&Arc<CompiledQueue>> {
         self.queues.get(name)
+    }
+
+    pub fn queues(&self) -> impl Iterator<Item = &Arc<CompiledQueue>> {
+        self.queues.values()
     }
 
     #[must_use]
@@ -160,7 +166,7 @@ impl Snapshot {
         let mut configuration = Configuration { defaults: self.defaults.source.clone(), ..Configuration::default() };
         let items = self.services.values().map(|it| Item::Service(it.source.clone()));
         let items = items.chain(self.routes.values().map(|it| Item::Route(it.source.clone())));
-        let items = items.chain(self.queues.values().cloned().map(Item::Queue));
+        let items = items.chain(self.queues.values().map(|it| Item::Queue(it.source.clone())));
         let items = items.chain(self.applications.values().map(|it| Item::Application(it.source.clone())));
         let items = items.chain(self.issuers.values().cloned().map(Item::Issuer));
         for item in items.chain(self.certificates.values().cloned().map(Item::Certificate)) {
@@ -175,7 +181,7 @@ impl Snapshot {
         match kind {
             Kind::Service => self.services.get(name).map(|it| Item::Service(it.source.clone())),
             Kind::Route => self.routes.get(name).map(|it| Item::Route(it.source.clone())),
-            Kind::Queue => self.queues.get(name).cloned().map(Item::Queue),
+            Kind::Queue => self.queues.get(name).map(|it| Item::Queue(it.source.clone())),
             Kind::Application => self.applications.get(name).map(|it| Item::Application(it.source.clone())),
             Kind::Issuer => self.issuers.get(name).cloned().map(Item::Issuer),
             Kind::Certificate => self.certificates.get(name).cloned().map(Item::Certificate),

@@ -1,0 +1,65 @@
+//! Brokers: where accepted requests wait for workers. One contract whatever stands behind; one contract suite for all of them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use gateway_config::snapshot::CompiledQueue;
+use thiserror::Error;
+
+use super::task::TaskId;
+
+/// What is published.
+#[derive(Clone, Debug)]
+pub(crate) struct Message {
+    pub(crate) id: TaskId,
+    /// Where to.
+    pub(crate) queue: Arc<CompiledQueue>,
+    /// A CloudEvent in the structured JSON form.
+    pub(crate) event: Bytes,
+    /// Messages of one key stay in order.
+    pub(crate) key: Option<String>,
+}
+
+/// Why a message was not, or perhaps not, accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum PublishError {
+    /// It certainly was not accepted; later it may be. It may go to the spool.
+    #[error("the broker is away: {0}")]
+    Unavailable(String),
+    /// The broker takes messages faster than it confirms them, or holds as many as it may.
+    #[error("the broker is overloaded: {0}")]
+    Overloaded(String),
+    /// There is no queue, stream or topic that it would reach.
+    #[error("the message can't be routed: {0}")]
+    Unroutable(String),
+    /// The broker will never take this message.
+    #[error("the broker refuses the message: {0}")]
+    Refused(String),
+    /// No confirm came in time: it may have been accepted or not. It may be published again under the same id.
+    #[error("the broker did not confirm the message in time")]
+    Unconfirmed,
+}
+
+/// A broker of one kind under one address. Connects by itself, and again when the connection is lost; many messages may be in
+/// flight at once.
+#[async_trait]
+pub(crate) trait Broker: fmt::Debug + Send + Sync {
+    /// `Ok` once the broker answers for it: what is accepted survives the broker's end as far as its settings promise.
+    async fn publish(&self, message: &Message, patience: Duration) -> Result<(), PublishError>;
+
+    /// Whether it answered when it was last asked.
+    fn is_up(&self) -> bool;
+
+    /// Messages that wait and consumers that are there, where the broker tells.
+    async fn depth(&self, queue: &CompiledQueue) -> Result<Depth, PublishError>;
+}
+
+/// How full a queue is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Depth {
+    pub(crate) messages: Option<u64>,
+    pub(crate) consumers: Option<u64>,
+}
