@@ -10,3 +10,4 @@ pub mod model;
 pub mod settings;
 pub mod snapshot;
 pub mod store;
+pub mod webhook;

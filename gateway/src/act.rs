@@ -18,13 +18,14 @@ use crate::forward;
 use crate::gate::Gate;
 use crate::live::Live;
 use crate::observe::metrics::Metrics;
-use crate::own;
+use crate::own::{self, Own};
 use crate::policy::body::{BodyWatch, Watched, declared, is_encoded};
 use crate::policy::limits::headers_of;
 use crate::policy::screening::{Finding, screen_request};
 use crate::queue::{self, Queues};
 use crate::reply;
 use crate::request::{RequestCtx, request_id};
+use crate::streams::Streams;
 use crate::upstream::{Attempt, for_upgrade};
 
 /// Longest silence of a client in the middle of its request.
@@ -50,6 +51,7 @@ pub(crate) async fn decide_and_answer(
     ctx: &mut RequestCtx,
     gate: &Gate,
     queues: &Arc<Queues>,
+    streams: &Arc<Streams>,
 ) -> Result<bool> {
     let Some(live) = ctx.live.clone() else {
         let refusal = Refusal {
@@ -66,6 +68,10 @@ pub(crate) async fn decide_and_answer(
     }
     gate.pass(session, ctx, &live).await;
     add_headers(session, ctx, &live);
+    if let Some(Own::Task(door)) = ctx.own {
+        Box::pin(queue::task::answer(door, queues, streams, session, ctx)).await?;
+        return Ok(true);
+    }
     if let Some(own) = ctx.own {
         Box::pin(own::answer(own, session, ctx, gate, &live.snapshot)).await?;
         return Ok(true);
@@ -97,6 +103,10 @@ async fn answer(session: &mut Session, ctx: &mut RequestCtx, queues: &Arc<Queues
                 Ok(()) => queue::publish(queues, &queue, session, ctx).await?,
                 Err(refusal) => drop(refuse(session, ctx, &refusal).await?),
             }
+        }
+        Outcome::Subscribe(..) => {
+            let message = Some("channels are not served yet by this version".into());
+            refuse(session, ctx, &Refusal { message, ..Refusal::new(Code::QueueUnavailable) }).await?;
         }
         Outcome::Refuse(refusal) => {
             let refusal = refusal.clone();

@@ -2,14 +2,21 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
 use anyhow::bail;
 use gateway_config::master_key::MasterKey;
 use gateway_config::snapshot::compile;
 use gateway_config::store;
+use tokio::runtime::Handle;
 
+use crate::observe::metrics::Metrics;
+use crate::queue::broker::Brokers;
 use crate::settings::ServeSettings;
 use crate::sync::DiskSnapshot;
+
+/// For each broker, greetings included.
+const BROKER_PATIENCE: Duration = Duration::from_secs(6);
 
 /// Says one line for each thing, and fails if any of them is wrong.
 pub(crate) fn check(settings: &ServeSettings) -> anyhow::Result<()> {
@@ -31,6 +38,9 @@ pub(crate) fn check(settings: &ServeSettings) -> anyhow::Result<()> {
     say("master key", master_key(settings));
     say("database", runtime.block_on(can_load(settings)));
     say("snapshot on disk", snapshot_on_disk(settings));
+    for (broker, outcome) in runtime.block_on(reach_brokers(settings)) {
+        say(&broker, outcome);
+    }
     if !wrong.is_empty() {
         bail!("{} of the settings can't work: {}", wrong.len(), wrong.join(", "));
     }
@@ -77,6 +87,16 @@ async fn can_load(settings: &ServeSettings) -> Result<String, String> {
         Ok(snapshot) => Ok(format!("generation {}, {} routes", snapshot.generation(), snapshot.routes().count())),
         Err(problems) => Err(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
     }
+}
+
+async fn reach_brokers(settings: &ServeSettings) -> Vec<(String, Result<String, String>)> {
+    let metrics = match Metrics::new() {
+        Ok(metrics) => metrics,
+        Err(error) => return vec![("brokers".to_owned(), Err(error.to_string()))],
+    };
+    let redis = settings.redis_url.as_deref();
+    let brokers = Brokers::new(&settings.queues, redis, metrics.queues.clone(), Handle::current());
+    brokers.check(BROKER_PATIENCE).await
 }
 
 fn snapshot_on_disk(settings: &ServeSettings) -> Result<String, String> {

@@ -1,4 +1,5 @@
-//! What the gateway answers itself below `/.well-known/gateway/`: its keys for backends, and who a caller is.
+//! What the gateway answers itself: below `/.well-known/gateway/` its keys for backends and who a caller is, below `/tasks/` what became of
+//! what was accepted for later.
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::gate::Gate;
 use crate::identity::JWKS_CACHE_CONTROL;
 use crate::policy::limits::Standing;
+use crate::queue::task::TaskDoor;
 use crate::reply::{self, Answer};
 use crate::request::RequestCtx;
 
@@ -30,6 +32,8 @@ pub(crate) enum Own {
     Jwks,
     Me,
     Rotate,
+    /// A task's; see `queue::task`.
+    Task(TaskDoor),
     /// It is there, for these methods.
     Other(&'static str),
 }
@@ -37,10 +41,12 @@ pub(crate) enum Own {
 impl Own {
     /// Only where nothing else refused it: addresses and sizes hold here, too.
     pub(crate) fn of(matched: &Match<'_>) -> Option<Self> {
-        let rest = matched.facts.path.strip_prefix(PREFIX)?;
-        if matched.found.as_ref().err()?.code != Code::RouteNotFound {
-            return None;
+        match matched.found.as_ref().err()?.code {
+            Code::TaskNotFound => return TaskDoor::of(matched.facts.path, matched.facts.method).map(Self::Task),
+            Code::RouteNotFound => {}
+            _ => return None,
         }
+        let rest = matched.facts.path.strip_prefix(PREFIX)?;
         let reads = matches!(*matched.facts.method, Method::GET | Method::HEAD);
         Some(match rest {
             "jwks.json" if reads => Self::Jwks,
@@ -53,7 +59,11 @@ impl Own {
     }
 
     pub(crate) fn wants_a_caller(&self) -> bool {
-        matches!(self, Self::Me | Self::Rotate)
+        match self {
+            Self::Me | Self::Rotate => true,
+            Self::Task(door) => door.wants_a_caller(),
+            Self::Jwks | Self::Other(_) => false,
+        }
     }
 }
 
@@ -121,6 +131,8 @@ pub(crate) async fn answer(
         Own::Other(allow) => Err(Refusal { allow: Some(allow.into()), ..Refusal::new(Code::MethodNotAllowed) }),
         Own::Me => me(ctx, gate, snapshot),
         Own::Rotate => rotate(session, ctx, gate, snapshot).await,
+        // Answered where the queues are.
+        Own::Task(_) => Err(Refusal::new(Code::TaskNotFound)),
     };
     match answered {
         Ok(answer) => reply::answer(session, answer, ctx.frame()).await,

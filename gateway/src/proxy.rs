@@ -58,7 +58,7 @@ impl ProxyHttp for Gateway {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Box<RequestCtx>) -> Result<bool> {
         act::greet(session, ctx, self.load.is_draining());
-        act::decide_and_answer(session, ctx, &self.gate, &self.queues).await
+        act::decide_and_answer(session, ctx, &self.gate, &self.queues, &self.streams).await
     }
 
     fn proxy_upstream_filter<'a, 'b, 'c, 'f>(

@@ -189,6 +189,17 @@ pub(crate) async fn fail(session: &mut Session, code: Code, frame: Frame<'_>) {
     }
 }
 
+/// The head of a stream of events that the gateway tells itself.
+pub(crate) fn event_stream(session: &Session, frame: Frame<'_>) -> Result<Box<ResponseHeader>> {
+    let mut head = begin(StatusCode::OK, "text/event-stream", frame)?;
+    head.insert_header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))?;
+    if session.req_header().version == http::Version::HTTP_11 {
+        // Without a length its end would be the connection's.
+        head.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
+    }
+    Ok(head)
+}
+
 fn begin(status: StatusCode, content_type: &str, frame: Frame<'_>) -> Result<Box<ResponseHeader>> {
     let mut answer = ResponseHeader::build_no_case(status, Some(16))?;
     answer.insert_header(header::CONTENT_TYPE, content_type.to_owned())?;

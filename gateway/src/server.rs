@@ -6,11 +6,10 @@
 use std::net::SocketAddr;
 use std::os::fd::IntoRawFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use gateway_config::clock::{Clock, SystemClock};
-use gateway_config::master_key::MasterKey;
 use gateway_config::store;
 use pingora::listeners::tls::TlsSettings;
 use pingora::prelude::fast_timeout::set_fast_timeout_to_tokio_threshold;
@@ -115,6 +114,7 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
         status: status.clone(),
         current: current.clone(),
         clock: clock.clone(),
+        node: node.id,
         ops: ops_bound,
         stop: stop.clone(),
     };
@@ -139,11 +139,10 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
     let (idle, head) = (patience(settings.keepalive_seconds), patience(settings.header_timeout_seconds));
     let watch = Arc::new(Watch::new(Patience { idle, head }));
     tokio::spawn(watch.clone().run(stop.clone()));
-    let master = MasterKey::load(&settings.common.database_url)?;
-    let queues = Queues::open(&master, &settings.queues, settings.redis_url.as_deref(), traffic_bound);
+    let (queues, mut background) = Queues::open(&around, traffic_bound)?;
     let streams = Arc::new(Streams::new(gate.clone(), current.clone()));
     tokio::spawn(streams.clone().run(stop.clone()));
-    let gateway = Gateway { current, load: load.clone(), metrics, gate: gate.clone(), streams, queues };
+    let gateway = Gateway { current, load: load.clone(), metrics, gate: gate.clone(), streams, queues: queues.clone() };
     let app = Counted::new(http_proxy(&Arc::new(pingora_conf(settings, threads)), gateway), load.clone(), watch);
     let mut fds = Fds::new();
     let traffic = sockets.traffic.add_to(&mut fds);
@@ -154,13 +153,17 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
 
     stop_signals.wait().await;
     tracing::info!("stopping: finishing what is in flight");
+    let patience_ends = Instant::now() + Duration::from_secs(settings.drain_timeout_seconds);
     load.start_draining();
+    queues.start_draining();
     tokio::time::sleep(Duration::from_millis(settings.drain_delay_ms)).await;
     let _ = listeners.0.send(true);
     // Ends when the last request is over; see `drain`.
     let _ = serving.await;
+    background.deliveries_over(patience_ends.saturating_duration_since(Instant::now())).await;
     stop.cancel();
-    let farewell = futures::future::join3(reporter, keeper, gate.identity.keys.finished());
+    let farewell =
+        futures::future::join4(reporter, keeper, gate.identity.keys.finished(), background.finished());
     let _ = tokio::time::timeout(FAREWELL, farewell).await;
     let _ = ops_listener.0.send(true);
     tracing::info!("stopped");

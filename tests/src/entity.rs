@@ -20,6 +20,11 @@ pub fn route(name: &str) -> Entity {
     Entity::new("/admin/routing/routes", name).set("name", name)
 }
 
+/// A queue with nothing but its name.
+pub fn queue(name: &str) -> Entity {
+    Entity::new("/admin/routing/queues", name).set("name", name)
+}
+
 /// An application with nothing but its name: it may do nothing.
 pub fn application(name: &str) -> Entity {
     Entity::new("/admin/access/applications", name).set("name", name)
@@ -95,6 +100,13 @@ impl Entity {
         self.push("versions", json!({"version": version, "instances": instances, "weight": 100}))
     }
 
+    // === queues ===
+
+    /// On the embedded broker, pushed to this URL.
+    pub fn deliver_to(self, url: impl Into<String>) -> Self {
+        self.set("destination", json!({"deliverTo": url.into()}))
+    }
+
     // === applications ===
 
     /// May use these services, in any version.
@@ -120,6 +132,10 @@ impl Entity {
 
     pub fn to_service(self, name: &str) -> Self {
         self.set("target", json!({"service": name}))
+    }
+
+    pub fn to_queue(self, name: &str) -> Self {
+        self.set("target", json!({"queue": name}))
     }
 
     pub fn rewrite(self, template: &str) -> Self {

@@ -27,7 +27,7 @@ pub mod wire;
 pub use backend::{Backend, Fault, Gate, Received, Reply};
 pub use client::{Answer, Connection, Failure, Request, raw_request};
 pub use database::Database;
-pub use entity::{Entity, application, issuer, route, service};
+pub use entity::{Entity, application, issuer, queue, route, service};
 pub use eventually::{eventually, eventually_within};
 pub use load::{Load, Report};
 pub use openid::OpenId;

@@ -15,7 +15,8 @@ use crate::process::{Exit, Process, Signal};
 
 /// The token of the admin API in every test.
 pub const ADMIN_TOKEN: &str = "test-admin-token-0123456789abcdef0123";
-const MASTER_KEY: &str = "test-master-key-0123456789abcdef01234";
+/// The fleet's master key in every test.
+pub const MASTER_KEY: &str = "test-master-key-0123456789abcdef01234";
 const ANY_PORT: &str = "127.0.0.1:0";
 
 /// The fleet. Its parts stop before its database goes.

@@ -259,6 +259,12 @@ impl Explained {
                 explained.status_code = Some(202);
                 explained.queue = Some(queue.name().to_owned());
             }
+            Outcome::Subscribe(queue, _) => {
+                explained.outcome = Word::Answer;
+                explained.status_code = Some(200);
+                explained.queue = Some(queue.name().to_owned());
+                explained.step("channel", "opened", "messages are streamed as far as the filter lets them".to_owned());
+            }
             Outcome::Preflight(_) => {
                 explained.outcome = Word::Answer;
                 explained.status_code = Some(204);

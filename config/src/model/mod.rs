@@ -21,6 +21,7 @@ mod queue;
 mod route;
 mod secret;
 mod service;
+mod task;
 mod timestamp;
 mod word;
 
@@ -49,6 +50,7 @@ pub use service::{
     API_VERSION_HEADER, Algorithm, Ejection, HealthCheck, Instance, LoadBalancing, Maintenance, Protocol, Retries,
     RetryOn, Service, ServiceVersion, Timeouts, UpstreamTls,
 };
+pub use task::{Task, TaskStatus};
 pub use timestamp::Timestamp;
 pub use word::{HashOn, HostHeader, StickyOn};
 

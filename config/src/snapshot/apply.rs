@@ -8,7 +8,7 @@ use super::queue::CompiledQueue;
 use super::route::CompiledRoute;
 use super::service::CompiledService;
 use super::{Snapshot, Table, checks, fresh_defaults};
-use crate::model::{Change, Edit, Item, Kind, Problem, Target};
+use crate::model::{Broker, Change, Edit, Item, Kind, Problem, Queue, Target};
 
 /// The names of routes. A table, so that a change of one of very many copies a shard of them and not all.
 pub(super) type Referrers = Arc<Table<()>>;
@@ -119,13 +119,16 @@ impl Snapshot {
             }
             Edit::Delete { kind: kind @ (Kind::Service | Kind::Queue), name } => {
                 for route in self.referrers(*kind, name) {
-                    let field = format!("target/{kind}");
+                    let is_channel =
+                        self.routes.get(route).is_some_and(|route| matches!(route.source.target, Target::Channel(_)));
+                    let field = if is_channel { "target/channel/queue".to_owned() } else { format!("target/{kind}") };
                     problems.at(Kind::Route, route, |problems| problems.add(&field, nothing_there(*kind, name)));
                 }
             }
             Edit::Put(Item::Application(it)) => {
                 problems.at(Kind::Application, &it.name, |problems| self.check_clients(it, problems));
             }
+            Edit::Put(Item::Queue(it)) => self.check_channels(it, problems),
             Edit::Put(Item::Issuer(it)) => {
                 problems.at(Kind::Issuer, &it.name, |problems| self.check_issuer(it, problems));
                 self.check_all_clients(problems);
@@ -144,7 +147,23 @@ impl Snapshot {
             Target::Queue(name) if self.queue(name).is_none() => {
                 problems.add("target/queue", nothing_there(Kind::Queue, name));
             }
+            Target::Channel(channel) => match self.queue(&channel.queue) {
+                None => problems.add("target/channel/queue", nothing_there(Kind::Queue, &channel.queue)),
+                Some(queue) if queue.source.broker == Broker::Embedded => {
+                    problems.add("target/channel/queue", "channels are fed by rabbitmq, redis or kafka");
+                }
+                Some(_) => {}
+            },
             _ => {}
+        }
+    }
+
+    /// A queue that changes its broker may leave channels without one that could feed them.
+    fn check_channels(&self, queue: &Queue, problems: &mut Problems) {
+        for route in self.referrers(Kind::Queue, &queue.name).filter_map(|name| self.routes.get(name)) {
+            if matches!(route.source.target, Target::Channel(_)) {
+                problems.at(Kind::Route, &route.source.name, |problems| self.check_target(&route.source.target, problems));
+            }
         }
     }
 
@@ -170,7 +189,8 @@ fn target_of(route: &CompiledRoute) -> Option<(Kind, &str)> {
     match &route.source.target {
         Target::Service(name) => Some((Kind::Service, name)),
         Target::Queue(name) => Some((Kind::Queue, name)),
-        Target::Channel(_) | Target::Aggregate(_) | Target::Redirect(_) | Target::Respond(_) => None,
+        Target::Channel(channel) => Some((Kind::Queue, &channel.queue)),
+        Target::Aggregate(_) | Target::Redirect(_) | Target::Respond(_) => None,
     }
 }
 

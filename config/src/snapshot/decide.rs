@@ -8,6 +8,7 @@ use super::Snapshot;
 use super::access::{Admission, Asked, admit};
 use super::application::CompiledApplication;
 use super::caller::Caller;
+use super::channel::Filter;
 use super::code::Code;
 use super::cors::CorsHeaders;
 use super::facts::BodyFacts;
@@ -39,6 +40,8 @@ pub struct Decision {
 pub enum Outcome {
     Forward(Forward),
     Publish(Arc<CompiledQueue>),
+    /// The queue's messages are streamed to the client, as far as the filter lets them through.
+    Subscribe(Arc<CompiledQueue>, Filter),
     Respond(Respond),
     Redirect {
         location: String,
@@ -199,6 +202,13 @@ fn act(
             Some(queue) if queue.source.is_active => Ok(Outcome::Publish(queue.clone())),
             _ => Err(Refusal::new(Code::QueueUnavailable)),
         },
+        Target::Channel(target) => match asked.snapshot.queue(&target.queue).zip(found.route.channel.as_ref()) {
+            Some((queue, channel)) if queue.source.is_active => {
+                let filter = channel.filter(caller, asked.matched.facts.path, &found.captures)?;
+                Ok(Outcome::Subscribe(queue.clone(), filter))
+            }
+            _ => Err(Refusal::new(Code::QueueUnavailable)),
+        },
         Target::Respond(respond) => Ok(Outcome::Respond(respond.clone())),
         Target::Redirect(Redirect { status_code, .. }) => {
             let location = found.route.location.as_ref().ok_or_else(|| Refusal::new(Code::Internal))?;
@@ -206,7 +216,7 @@ fn act(
             Ok(Outcome::Redirect { location, status: *status_code })
         }
         // Services were seen to above; the others do not compile.
-        Target::Service(_) | Target::Channel(_) | Target::Aggregate(_) => Err(Refusal::new(Code::Internal)),
+        Target::Service(_) | Target::Aggregate(_) => Err(Refusal::new(Code::Internal)),
     }
 }
 

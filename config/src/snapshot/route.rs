@@ -6,6 +6,7 @@ use http::Method;
 use smallvec::SmallVec;
 
 use super::address::AddressRules;
+use super::channel::CompiledChannel;
 use super::checks;
 use super::condition::Condition;
 use super::cors::CompiledCors;
@@ -27,6 +28,8 @@ pub struct CompiledRoute {
     pub(super) timeouts: Timeouts,
     pub(super) conditions: Vec<Condition>,
     pub(super) rewrite: Option<Template>,
+    /// Of a channel.
+    pub(super) channel: Option<CompiledChannel>,
     /// Of a redirect.
     pub(super) location: Option<Template>,
     /// The capture that pins the API version.
@@ -176,6 +179,10 @@ impl CompiledRoute {
             Target::Redirect(redirect) => template(&redirect.location, &pattern, "target/redirect/location", problems),
             _ => None,
         };
+        let channel = match &source.target {
+            Target::Channel(channel) => Some(CompiledChannel::compile(channel, &pattern, problems)),
+            _ => None,
+        };
         Some(Self {
             version_capture: pattern.position("version"),
             is_public: source.access.any_of.contains(&Credential::Public),
@@ -197,6 +204,7 @@ impl CompiledRoute {
             methods,
             conditions,
             rewrite,
+            channel,
             location,
         })
     }
@@ -258,8 +266,7 @@ fn check_target(target: &Target, problems: &mut Problems) {
             }
         }
         // Kept out until gateways can act on them: a stored route that silently does nothing would be a trap.
-        Target::Channel(_) => problems.add("target/channel", "channels are not served yet by this version"),
         Target::Aggregate(_) => problems.add("target/aggregate", "aggregates are not served yet by this version"),
-        Target::Service(_) | Target::Queue(_) => {}
+        Target::Service(_) | Target::Queue(_) | Target::Channel(_) => {}
     }
 }

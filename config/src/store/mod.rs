@@ -12,6 +12,7 @@ mod dump;
 mod error;
 mod history;
 mod lease;
+mod message;
 mod node;
 mod pace;
 mod postgres;
@@ -22,6 +23,7 @@ mod signing;
 mod sqlite;
 mod statement;
 mod table;
+mod task;
 mod traffic;
 mod usage;
 mod write;
@@ -46,7 +48,9 @@ pub use audit::{AuditHead, AuditLog};
 pub use dump::Dump;
 pub use error::StoreError;
 pub use history::History;
+pub use message::{ClaimedMessage, DeadLetter, MessageClaim, Messages, NewMessage, QueueDepth, Settlement};
 pub use signing::SigningKeyRow;
+pub use task::{DueCallback, Reported, TaskClaim, TaskReport, TaskSearch, Tasks};
 pub use traffic::Traffic;
 
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
@@ -138,7 +142,7 @@ pub struct NewGeneration {
 /// A store of configuration. Every call has a deadline of its own: with the database closed or hung it fails with
 /// [`StoreError::Unavailable`] within a few seconds rather than wait.
 #[async_trait]
-pub trait Store: History + AuditLog + Admins + Traffic + Dump + Debug + Send + Sync {
+pub trait Store: History + AuditLog + Admins + Traffic + Dump + Tasks + Messages + Debug + Send + Sync {
     /// Brings the tables up to date. Only the admin API calls this.
     async fn migrate(&self) -> Result<()>;
 

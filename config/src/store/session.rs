@@ -36,6 +36,8 @@ pub(super) enum Purpose {
     Write,
     /// Reads and writes of what is no configuration: nodes.
     Runtime,
+    /// Reads and writes of embedded queues. On SQLite a commit is on disk when it returns.
+    Queue,
 }
 
 #[async_trait]
@@ -49,6 +51,15 @@ pub(super) trait Backend: Debug + Send + Sync {
 
     /// Reads the audit's head and keeps others from adding to it until the transaction ends.
     fn lock_audit(&self) -> &'static str;
+
+    /// Takes messages of a queue for one who delivers them; see `message`.
+    fn claim_messages(&self) -> &'static str;
+
+    /// Keeps others from claiming of a queue until the transaction ends. `None`: nobody else writes now anyway.
+    fn lock_queue(&self) -> Option<&'static str>;
+
+    /// Takes callbacks of tasks that are due; see `task`.
+    fn claim_callbacks(&self) -> &'static str;
 
     async fn watch(&self) -> Result<Box<dyn Watch>>;
 }

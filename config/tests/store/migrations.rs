@@ -8,6 +8,9 @@ use sqlx::{Connection, SqliteConnection};
 
 use crate::subject::{Postgres, Sqlite};
 
+/// Of the files beside the configuration's.
+const BESIDE: [&str; 2] = ["sqlite_runtime", "sqlite_queue"];
+
 fn names(folder: &str) -> BTreeSet<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations").join(folder);
     std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect()
@@ -18,12 +21,14 @@ fn both_databases_have_the_same_list_of_migrations() {
     let postgres = names("postgres");
     assert!(!postgres.is_empty());
     assert_eq!(postgres, names("sqlite"));
-    assert!(names("sqlite_runtime").is_subset(&postgres), "{:?}", names("sqlite_runtime"));
+    for folder in BESIDE {
+        assert!(names(folder).is_subset(&postgres), "{:?}", names(folder));
+    }
 }
 
 #[test]
 fn every_migration_says_why() {
-    for folder in ["postgres", "sqlite", "sqlite_runtime"] {
+    for folder in ["postgres", "sqlite"].into_iter().chain(BESIDE) {
         for name in names(folder) {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations").join(folder).join(&name);
             assert!(std::fs::read_to_string(path).unwrap().starts_with("-- "), "{folder}/{name}");
@@ -35,7 +40,9 @@ fn every_migration_says_why() {
 async fn both_databases_end_in_the_same_tables_and_columns() {
     let sqlite = Sqlite::migrated().await;
     let mut columns = sqlite_columns(&sqlite.url()).await;
-    columns.extend(sqlite_columns(&sqlite.url().replace("gateway.db", "runtime.db")).await);
+    for file in ["runtime.db", "queue.db"] {
+        columns.extend(sqlite_columns(&sqlite.url().replace("gateway.db", file)).await);
+    }
 
     let postgres = Postgres::migrated().await;
     let listed = "SELECT table_name || '.' || column_name || ' ' || is_nullable FROM information_schema.columns \

@@ -22,7 +22,7 @@ async fn the_folder_and_the_files_are_made_for_their_owner_only() {
     let folder = subject.folder.path().join("a/b");
     let store = open(&format!("sqlite://{}", folder.join("gateway.db").display())).await.unwrap();
     store.migrate().await.unwrap();
-    for file in ["gateway.db", "runtime.db", "gateway.db-wal"] {
+    for file in ["gateway.db", "runtime.db", "queue.db", "gateway.db-wal"] {
         let mode = std::fs::metadata(folder.join(file)).map(|file| file.permissions().mode() & 0o777);
         assert_eq!(mode.unwrap_or(0o600), 0o600, "{file}");
     }

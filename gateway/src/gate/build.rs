@@ -9,6 +9,7 @@ use gateway_config::clock::Clock;
 use gateway_config::master_key::MasterKey;
 use gateway_config::store::Store;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::Gate;
 use crate::client::TrustedProxies;
@@ -36,6 +37,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) status: Arc<Status>,
     pub(crate) current: Arc<Current>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// This process among the fleet.
+    pub(crate) node: Uuid,
     /// The operations port as it was bound.
     pub(crate) ops: SocketAddr,
     pub(crate) stop: CancellationToken,

@@ -1,12 +1,15 @@
 //! Metrics. All names stand here; a route's series are made when it is compiled in, so that a request only adds.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use gateway_config::snapshot::{Code, Snapshot, Table};
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
+
+use crate::queue::broker::PublishError;
 
 /// From a loopback's millisecond to a slow report.
 const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
@@ -34,6 +37,7 @@ pub(crate) struct Metrics {
     pub(crate) limits_without_store: IntCounter,
     /// By what was fetched and how that went.
     pub(crate) fetches: IntCounterVec,
+    pub(crate) queues: QueueMetrics,
     reloads: IntCounterVec,
     degraded: IntGaugeVec,
 }
@@ -138,6 +142,7 @@ impl Metrics {
                 "Key sets and introspections that were asked of issuers, by result.",
                 &["what", "result"],
             )?,
+            queues: QueueMetrics::new(&registry)?,
             reloads: counters("gatehouse_config_reloads_total", "Loads of the configuration by result.", &["result"])?,
             degraded,
             requests,
@@ -184,6 +189,72 @@ impl Metrics {
         // Writing to a string can't fail, and a metric that can't be encoded would be missing, not fatal.
         let _ = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text);
         text
+    }
+}
+
+/// What became of messages, and which brokers are there.
+#[derive(Clone, Debug)]
+pub(crate) struct QueueMetrics {
+    publishes: IntCounterVec,
+    confirms: HistogramVec,
+    up: IntGaugeVec,
+    deliveries: IntCounterVec,
+    callbacks: IntCounterVec,
+    pub(crate) task_records_dropped: IntCounter,
+    /// Messages that wait on disk for their broker.
+    pub(crate) spooled: IntGauge,
+    pub(crate) spooled_bytes: IntGauge,
+}
+
+impl QueueMetrics {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let publishes = Opts::new("gatehouse_queue_publishes_total", "Messages given to brokers, by what came of it.");
+        let confirms = HistogramOpts::new("gatehouse_queue_confirm_seconds", "From a publish to its confirm.");
+        let up = Opts::new("gatehouse_queue_broker_up", "1 while the broker of a connection answers.");
+        let deliveries = Opts::new("gatehouse_queue_deliveries_total", "Pushes of embedded queues, by what came of it.");
+        let callbacks = Opts::new("gatehouse_task_callbacks_total", "Callbacks of tasks, by what came of it.");
+        let dropped = Opts::new("gatehouse_task_records_dropped_total", "Records of tasks that were never written.");
+        let metrics = Self {
+            publishes: IntCounterVec::new(publishes, &["queue", "result"])?,
+            confirms: HistogramVec::new(confirms.buckets(BUCKETS.to_vec()), &["queue"])?,
+            up: IntGaugeVec::new(up, &["broker", "connection"])?,
+            deliveries: IntCounterVec::new(deliveries, &["queue", "result"])?,
+            callbacks: IntCounterVec::new(callbacks, &["result"])?,
+            task_records_dropped: IntCounter::with_opts(dropped)?,
+            spooled: IntGauge::new("gatehouse_spool_messages", "Messages that wait on disk for their broker.")?,
+            spooled_bytes: IntGauge::new("gatehouse_spool_bytes", "Bytes that they take.")?,
+        };
+        registry.register(Box::new(metrics.publishes.clone()))?;
+        registry.register(Box::new(metrics.confirms.clone()))?;
+        registry.register(Box::new(metrics.up.clone()))?;
+        registry.register(Box::new(metrics.deliveries.clone()))?;
+        registry.register(Box::new(metrics.callbacks.clone()))?;
+        registry.register(Box::new(metrics.task_records_dropped.clone()))?;
+        registry.register(Box::new(metrics.spooled.clone()))?;
+        registry.register(Box::new(metrics.spooled_bytes.clone()))?;
+        Ok(metrics)
+    }
+
+    pub(crate) fn published(&self, queue: &str, outcome: &Result<(), PublishError>, took: Duration) {
+        let result = outcome.as_ref().map_or_else(PublishError::word, |()| "confirmed");
+        self.publishes.with_label_values(&[queue, result]).inc();
+        if outcome.is_ok() {
+            self.confirms.with_label_values(&[queue]).observe(took.as_secs_f64());
+        }
+    }
+
+    /// Of an embedded queue.
+    pub(crate) fn delivered(&self, queue: &str, result: &str) {
+        self.deliveries.with_label_values(&[queue, result]).inc();
+    }
+
+    pub(crate) fn called_back(&self, result: &str) {
+        self.callbacks.with_label_values(&[result]).inc();
+    }
+
+    /// Of one connection.
+    pub(crate) fn up(&self, broker: &str, connection: &str) -> IntGauge {
+        self.up.with_label_values(&[broker, connection])
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gateway_config::clock::{Clock, SystemClock};
-use gateway_config::model::{Id, Problem};
+use gateway_config::model::{Application, Id, Problem};
 use gateway_config::snapshot::{Code, CompiledQueue, KeySource, Refusal};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pingora::proxy::Session;
@@ -15,9 +15,10 @@ use serde_json::Value;
 
 use super::Queues;
 use super::body;
-use super::broker::{Message, PublishError};
+use super::broker::Message;
 use super::event::{self, Envelope, NotJson};
-use super::task::{Claim, NewTask};
+use super::spooling::refusal_of;
+use super::task::{Claim, NewTask, check_callback};
 use crate::policy::body::is_encoded;
 use crate::reply::Answer;
 use crate::request::RequestCtx;
@@ -55,13 +56,14 @@ pub(crate) async fn accept(
     let owner = application.map_or_else(Id::default, |application| application.source.id);
     let headers = &session.req_header().headers;
     let idempotency_key = idempotency_key(headers)?;
+    let who = who(ctx, owner);
     let id = match idempotency_key {
-        Some(key) => queues.keys.derived(owner, queue.source.id, key.as_bytes()),
+        Some(key) => queues.keys.derived(owner, queue.source.id, &who, key),
         None => queues.keys.fresh(owner, queue.source.id),
     };
     let callback_url = header(headers, &CALLBACK_URL)?.map(str::to_owned);
     if let Some(url) = &callback_url {
-        queues.check_callback(url, application.map(|it| &*it.source)).map_err(refused)?;
+        check_callback(url, application.map(|it| &*it.source)).map_err(refused)?;
     }
     let caller = ctx.caller.verified();
     let text_id = id.to_string();
@@ -91,6 +93,7 @@ pub(crate) async fn accept(
         id,
         queue: queue.name().to_owned(),
         application: envelope.application.map(str::to_owned),
+        subject: envelope.caller.map(str::to_owned),
         body_hash: blake3::hash(&request.body).to_hex().to_string(),
         callback_url,
         is_idempotent: idempotency_key.is_some(),
@@ -102,6 +105,15 @@ pub(crate) async fn accept(
     let outcome = publishing.await.unwrap_or_else(|_| Err(Refusal::new(Code::Internal)));
     let status = outcome.map_err(|refusal| NotAccepted::Refused(named(refusal, &name, &text_id)))?;
     Ok(answer(&text_id, status, &status_url))
+}
+
+/// Whose an `Idempotency-Key` is where no application owns it: somebody else's same key must not lead to this one's task.
+fn who(ctx: &RequestCtx, owner: Id<Application>) -> String {
+    if !owner.is_nil() {
+        return String::new();
+    }
+    let subject = ctx.caller.verified().and_then(|caller| caller.subject());
+    subject.map_or_else(|| ctx.client.address.to_string(), |subject| format!("subject {subject}"))
 }
 
 /// A request's body, looked at as far as its queue asks.
@@ -151,29 +163,10 @@ async fn publish(queues: &Queues, message: Message, task: NewTask) -> Result<&'s
         }
     }
     let patience = Duration::from_millis(u64::from(message.queue.source.confirm_timeout_ms));
-    let published = match queues.broker(&message.queue.source) {
-        Some(broker) => broker.publish(&message, patience).await,
-        None => Err(PublishError::Unavailable("no such connection is set up on this gateway".to_owned())),
-    };
-    match published {
-        Ok(()) => {}
-        Err(PublishError::Unavailable(why)) if message.queue.spools() => {
-            tracing::debug!(queue = message.queue.name(), why, "spooling: the broker is away");
-            queues.spool(message).await?;
-        }
-        Err(error) => return Err(refusal_of(&message, &error)),
-    }
-    queues.tasks.note(task);
+    let published = queues.publish_or_keep(&message, patience).await;
+    published.map_err(|error| refusal_of(&message, &error))?;
+    queues.tasks.note(task).await;
     Ok("queued")
-}
-
-fn refusal_of(message: &Message, error: &PublishError) -> Refusal {
-    let queue = message.queue.name();
-    tracing::warn!(queue, task = %message.id, %error, "could not publish a message to queue {queue}");
-    match error {
-        PublishError::Refused(_) => Refusal::new(Code::BodyTooLarge),
-        _ => Refusal::new(Code::QueueUnavailable),
-    }
 }
 
 /// A client may ask later what became of it, so it is told which task it was.

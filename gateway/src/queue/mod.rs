@@ -6,25 +6,27 @@ mod accept;
 mod body;
 pub(crate) mod broker;
 mod event;
+mod open;
 mod settings;
+mod spool;
+mod spooling;
 pub(crate) mod task;
+mod webhook;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use gateway_config::master_key::MasterKey;
-use gateway_config::model::{Application, Queue};
 use gateway_config::snapshot::{Code, CompiledQueue, Refusal};
-use parking_lot::Mutex;
 use pingora::Result;
 use pingora::proxy::Session;
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
+use crate::live::Current;
 use crate::reply;
 use crate::request::RequestCtx;
 use accept::{NotAccepted, accept};
-use broker::{Broker, Message};
-use settings::Connections;
+use broker::Brokers;
+use spool::Spool;
 use task::{TaskKeys, Tasks};
 
 pub(crate) use settings::QueueSettings;
@@ -34,58 +36,33 @@ pub(crate) use settings::QueueSettings;
 pub(crate) struct Queues {
     keys: TaskKeys,
     tasks: Tasks,
-    connections: Connections,
-    /// By kind and connection; made when a queue first asks for one.
-    brokers: Mutex<HashMap<String, Arc<dyn Broker>>>,
+    brokers: Brokers,
+    spool: Arc<Spool>,
     /// Without a slash at the end.
     public_url: Option<String>,
     /// Where workers on this machine reach the gateway, if nothing else is known.
     local_url: String,
     /// Work that outlives its request runs here, not on the proxy's threads.
     control: Handle,
+    /// The gateway is stopping.
+    drain: CancellationToken,
 }
 
 impl Queues {
-    /// `local`: the traffic address as it was bound.
-    pub(crate) fn open(
-        master: &MasterKey,
-        settings: &QueueSettings,
-        redis_url: Option<&str>,
-        local: std::net::SocketAddr,
-    ) -> Arc<Self> {
-        let reachable = if local.ip().is_unspecified() {
-            std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, local.port()))
-        } else {
-            local
+    /// Connects to the brokers of a new snapshot before a request has to wait for that.
+    pub(crate) async fn keep_warm(self: Arc<Self>, current: Arc<Current>, stop: CancellationToken) {
+        let mut swaps = current.swaps();
+        let keeping = async {
+            loop {
+                if let Some(live) = current.get() {
+                    self.brokers.warm_up(&live.snapshot);
+                }
+                if swaps.changed().await.is_err() {
+                    return;
+                }
+            }
         };
-        Arc::new(Self {
-            keys: TaskKeys::of(master),
-            tasks: Tasks,
-            connections: Connections::of(settings, redis_url),
-            brokers: Mutex::default(),
-            public_url: settings.public_url.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
-            local_url: format!("http://{reachable}"),
-            control: Handle::current(),
-        })
-    }
-
-    /// The broker behind a queue; `None`: this gateway was not told where it is.
-    fn broker(&self, queue: &Queue) -> Option<Arc<dyn Broker>> {
-        let _url = self.connections.url(queue)?;
-        let key = format!("{}/{}", settings::word(queue.broker), queue.connection.as_deref().unwrap_or_default());
-        self.brokers.lock().get(&key).cloned()
-    }
-
-    /// Keeps the message until its broker is back.
-    #[expect(clippy::unused_async, reason = "the spool waits for its disk")]
-    async fn spool(&self, _message: Message) -> Result<(), Refusal> {
-        Err(Refusal::new(Code::QueueUnavailable))
-    }
-
-    /// Whether this URL may be called at the end of a task of this application.
-    fn check_callback(&self, _url: &str, _application: Option<&Application>) -> Result<(), Refusal> {
-        let message = "X-Callback-Url is not served yet by this version";
-        Err(Refusal { message: Some(message.into()), ..Refusal::new(Code::BadRequest) })
+        stop.run_until_cancelled(keeping).await;
     }
 
     /// Where workers report, and where the client looks.

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use clap::Args;
 use gateway_config::model::{Broker, Queue};
 
+use super::broker::Durability;
+
 #[derive(Args, Clone, Debug)]
 pub(crate) struct QueueSettings {
     /// RabbitMQ, for queues that name no connection: amqp://… or amqps://…
@@ -21,9 +23,27 @@ pub(crate) struct QueueSettings {
     /// Only look whether exchanges, queues, streams and topics are there, instead of making what is missing
     #[arg(long, env = "GATEWAY_CHECK_TOPOLOGY")]
     pub(crate) check_topology: bool,
+    /// When a message counts as taken by Redis: none (at once), wait:N (N replicas have it) or aof (it is on disk)
+    #[arg(long, env = "GATEWAY_REDIS_DURABILITY", default_value = "none")]
+    pub(crate) redis_durability: Durability,
     /// Where clients and workers reach this fleet, for the URLs of tasks: https://api.example.com; absent: the traffic address
     #[arg(long, env = "GATEWAY_PUBLIC_URL")]
     pub(crate) public_url: Option<String>,
+    /// How much is kept on disk of messages whose broker is away, in MiB; what comes beyond is refused
+    #[arg(long, env = "GATEWAY_SPOOL_MAX_MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) spool_max_mib: u32,
+    /// How long the records of tasks are kept after the last thing that happened
+    #[arg(long, env = "GATEWAY_TASK_TTL_HOURS", default_value_t = 168, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) task_ttl_hours: u32,
+    /// Let applications be called back at private addresses, too
+    #[arg(long, env = "GATEWAY_CALLBACK_PRIVATE")]
+    pub(crate) callback_private: bool,
+    /// How long a worker behind an embedded queue may take to answer
+    #[arg(long, env = "GATEWAY_DELIVERY_TIMEOUT_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) delivery_timeout_seconds: u32,
+    /// How long after a gateway's death others take over what it was delivering
+    #[arg(long, env = "GATEWAY_DELIVERY_LEASE_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) delivery_lease_seconds: u32,
 }
 
 /// A broker under a name of the operator's.
@@ -66,7 +86,7 @@ impl FromStr for NamedConnection {
 #[derive(Clone, Default)]
 pub(crate) struct Connections {
     /// By kind; the name is empty for the usual one.
-    urls: BTreeMap<(&'static str, String), String>,
+    urls: BTreeMap<(&'static str, String), (Broker, String)>,
 }
 
 impl Connections {
@@ -77,16 +97,21 @@ impl Connections {
             (Broker::Redis, redis_url.map(str::to_owned)),
         ];
         let usual = usual.into_iter().filter_map(|(broker, url)| {
-            url.filter(|url| !url.is_empty()).map(|url| ((word(broker), String::new()), url))
+            url.filter(|url| !url.is_empty()).map(|url| ((word(broker), String::new()), (broker, url)))
         });
-        let named = settings.connection.iter().map(|it| ((word(it.broker), it.name.clone()), it.url.clone()));
+        let named = settings.connection.iter().map(|it| ((word(it.broker), it.name.clone()), (it.broker, it.url.clone())));
         Self { urls: usual.chain(named).collect() }
     }
 
     /// Where the queue's broker is; `None`: this gateway was not told.
     pub(crate) fn url(&self, queue: &Queue) -> Option<&str> {
         let name = queue.connection.clone().unwrap_or_default();
-        self.urls.get(&(word(queue.broker), name)).map(String::as_str)
+        self.urls.get(&(word(queue.broker), name)).map(|(_, url)| url.as_str())
+    }
+
+    /// Each with its name and URL.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (Broker, &str, &str)> {
+        self.urls.iter().map(|((_, name), (broker, url))| (*broker, name.as_str(), url.as_str()))
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use gateway_config::clock::{Clock, SystemClock};
 use gateway_config::model::{JwtIssuer, Timestamp};
-use gateway_config::snapshot::{Caller, Code, Counters, Outcome, Refusal, Snapshot};
+use gateway_config::snapshot::{Caller, Code, Counters, Outcome, Refusal, Snapshot, known};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -206,6 +206,10 @@ impl Inquiry for Settled {
 /// Why the stream would not be let in now; `None` too where that has nothing to do with who calls.
 fn refusal(snapshot: &Snapshot, open: &Open, caller: Caller) -> Option<Code> {
     let Next::Decided(judgement) = judge(snapshot, &open.head, &open.client, &mut Settled(caller)) else { return None };
+    if judgement.own.is_some() && !matches!(judgement.caller, Caller::Anonymous) {
+        // One of the gateway's own, which no route lets in: whoever is known and in good standing sees it.
+        return known(&judgement.caller, open.client.address).err().map(|refusal| refusal.code);
+    }
     match judgement.decision.outcome {
         Outcome::Refuse(refusal) if is_about_access(refusal.code) => Some(refusal.code),
         _ => None,

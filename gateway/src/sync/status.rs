@@ -38,16 +38,19 @@ pub(crate) enum Reason {
     Issuer,
     /// What backends are told can't be signed as it should.
     SigningKeys,
+    /// Messages wait on disk for their broker.
+    Spool,
 }
 
 impl Reason {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::DatabaseAway,
         Self::ConfigurationRefused,
         Self::SnapshotFile,
         Self::SecretMissing,
         Self::Issuer,
         Self::SigningKeys,
+        Self::Spool,
     ];
 
     pub(crate) const fn word(self) -> &'static str {
@@ -58,6 +61,7 @@ impl Reason {
             Self::SecretMissing => "secret_missing",
             Self::Issuer => "issuer",
             Self::SigningKeys => "signing_keys",
+            Self::Spool => "spool",
         }
     }
 }

@@ -3,10 +3,12 @@
 
 mod entities;
 mod history;
+mod messages;
 mod nodes;
 mod sample;
 mod signing;
 mod spoilt;
+mod tasks;
 mod usage;
 mod watching;
 
@@ -101,6 +103,40 @@ pub const CHECKS: &[(&str, Check)] = &[
         Box::pin(signing::a_signing_key_reads_back_until_it_is_forgotten(subject))
     }),
     ("a_slot_holds_one_signing_key", |subject| Box::pin(signing::a_slot_holds_one_signing_key(subject))),
+    ("messages_are_claimed_in_the_order_in_which_they_are_due", |subject| {
+        Box::pin(messages::messages_are_claimed_in_the_order_in_which_they_are_due(subject))
+    }),
+    ("a_message_is_accepted_once_by_its_id", |subject| {
+        Box::pin(messages::a_message_is_accepted_once_by_its_id(subject))
+    }),
+    ("workers_claim_disjoint_messages", |subject| Box::pin(messages::workers_claim_disjoint_messages(subject))),
+    ("a_queues_concurrency_holds_over_all_workers", |subject| {
+        Box::pin(messages::a_queues_concurrency_holds_over_all_workers(subject))
+    }),
+    ("a_lease_that_ran_out_is_claimed_again_and_its_old_owner_settles_nothing", |subject| {
+        Box::pin(messages::a_lease_that_ran_out_is_claimed_again_and_its_old_owner_settles_nothing(subject))
+    }),
+    ("a_settled_message_is_gone_due_later_dead_or_as_it_was", |subject| {
+        Box::pin(messages::a_settled_message_is_gone_due_later_dead_or_as_it_was(subject))
+    }),
+    ("dead_letters_are_listed_replayed_and_deleted", |subject| {
+        Box::pin(messages::dead_letters_are_listed_replayed_and_deleted(subject))
+    }),
+    ("a_task_reads_back_and_what_is_not_there_is_left_out", |subject| {
+        Box::pin(tasks::a_task_reads_back_and_what_is_not_there_is_left_out(subject))
+    }),
+    ("a_status_goes_on_and_never_back", |subject| Box::pin(tasks::a_status_goes_on_and_never_back(subject))),
+    ("a_note_that_comes_after_the_end_adds_and_takes_nothing_away", |subject| {
+        Box::pin(tasks::a_note_that_comes_after_the_end_adds_and_takes_nothing_away(subject))
+    }),
+    ("an_id_is_claimed_by_one_body", |subject| Box::pin(tasks::an_id_is_claimed_by_one_body(subject))),
+    ("a_search_finds_the_newest_first_page_by_page", |subject| {
+        Box::pin(tasks::a_search_finds_the_newest_first_page_by_page(subject))
+    }),
+    ("tasks_expire_in_portions", |subject| Box::pin(tasks::tasks_expire_in_portions(subject))),
+    ("a_callback_is_due_from_the_end_until_it_is_settled", |subject| {
+        Box::pin(tasks::a_callback_is_due_from_the_end_until_it_is_settled(subject))
+    }),
 ];
 
 /// Commits `items` and `gone` as the next generation and answers its number.

@@ -86,7 +86,7 @@ impl Backend for PostgresBackend {
         let begin = match purpose {
             Purpose::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
             // Not REPEATABLE READ: what is read behind the head's lock must be newer than the lock.
-            Purpose::Write | Purpose::Runtime => "BEGIN ISOLATION LEVEL READ COMMITTED",
+            Purpose::Write | Purpose::Runtime | Purpose::Queue => "BEGIN ISOLATION LEVEL READ COMMITTED",
         };
         let connection: PoolConnection<Postgres> = within(self.deadline, self.pool.acquire()).await?;
         let mut session = PostgresSession::new(Lease::new(connection), self.deadline);
@@ -100,6 +100,24 @@ impl Backend for PostgresBackend {
 
     fn lock_audit(&self) -> &'static str {
         "SELECT number, hash FROM audit_head WHERE id = 1 FOR UPDATE"
+    }
+
+    fn claim_messages(&self) -> &'static str {
+        "UPDATE gateway_message SET lease_owner = $3, due_at = $4, attempts = attempts + 1 WHERE number IN ( \
+            SELECT number FROM gateway_message WHERE queue = $1 AND dead_at IS NULL AND due_at <= $2 \
+            ORDER BY due_at, number LIMIT $5 FOR UPDATE SKIP LOCKED) \
+        RETURNING number, id, queue, event, attempts, accepted_at"
+    }
+
+    fn lock_queue(&self) -> Option<&'static str> {
+        // The first number is ours; the second is the queue's.
+        Some("SELECT pg_advisory_xact_lock(1734438248, hashtext($1))")
+    }
+
+    fn claim_callbacks(&self) -> &'static str {
+        "UPDATE gateway_task SET callback_at = $2, callback_attempts = callback_attempts + 1 WHERE id IN ( \
+            SELECT id FROM gateway_task WHERE callback_at <= $1 ORDER BY callback_at LIMIT $3 FOR UPDATE SKIP LOCKED) \
+        RETURNING id, callback_attempts"
     }
 
     async fn watch(&self) -> Result<Box<dyn Watch>> {

@@ -8,6 +8,7 @@ use serde_json::Value;
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Row, Sqlite};
+use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
 use crate::model::Timestamp;
@@ -22,11 +23,13 @@ pub(super) struct SqliteSession {
     deadline: Duration,
     /// After a failed statement SQLite would commit what went before it.
     has_failed: bool,
+    // Declared last: the transaction ends before the next begins.
+    _turn: Option<OwnedMutexGuard<()>>,
 }
 
 impl SqliteSession {
-    pub(super) fn new(lease: Lease<Sqlite>, deadline: Duration) -> Self {
-        Self { lease, deadline, has_failed: false }
+    pub(super) fn new(lease: Lease<Sqlite>, deadline: Duration, turn: Option<OwnedMutexGuard<()>>) -> Self {
+        Self { lease, deadline, has_failed: false, _turn: turn }
     }
 
     async fn rows(&mut self, sql: &'static str, cells: Vec<Cell>, shape: &[Holds]) -> Result<Vec<Record>> {

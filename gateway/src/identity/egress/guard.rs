@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
+use super::Reach;
+
 /// Where clouds give out credentials to whoever asks, beside the link-local 169.254.169.254.
 const METADATA: [IpAddr; 3] = [
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
@@ -21,8 +23,8 @@ impl Guard {
         Self { ours: ours.collect() }
     }
 
-    /// Why `address` is no place to fetch from.
-    pub(super) fn check(&self, address: SocketAddr) -> Result<(), &'static str> {
+    /// Why `address` is no place to connect to.
+    pub(super) fn check(&self, address: SocketAddr, reach: Reach) -> Result<(), &'static str> {
         let ip = plain(address.ip());
         let is_link_local = match ip {
             IpAddr::V4(ip) => ip.is_link_local(),
@@ -37,10 +39,38 @@ impl Guard {
         if ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
             return Err("it is not the address of one host");
         }
+        if reach == Reach::Public && is_private(ip) {
+            return Err("it is a private address");
+        }
         if self.ours.iter().any(|ours| is_reached(*ours, ip, address.port())) {
             return Err("the gateway's own operations or the admin API listen there");
         }
         Ok(())
+    }
+}
+
+/// Not an address of the Internet's.
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [first, second, third, _] = ip.octets();
+            let is_shared = first == 100 && (64..128).contains(&second);
+            let is_benchmark = first == 198 && (second & 0xfe) == 18;
+            let is_assigned = (first, second, third) == (192, 0, 0);
+            ip.is_private()
+                || ip.is_loopback()
+                || ip.is_documentation()
+                || first == 0
+                || first >= 240
+                || is_shared
+                || is_benchmark
+                || is_assigned
+        }
+        // Unique local addresses, and the deprecated site-local ones.
+        IpAddr::V6(ip) => {
+            let [first, ..] = ip.segments();
+            ip.is_loopback() || ip.is_unique_local() || (first & 0xffc0) == 0xfec0
+        }
     }
 }
 
@@ -78,7 +108,7 @@ mod tests {
     use super::*;
 
     fn refused(guard: &Guard, address: &str) -> bool {
-        guard.check(address.parse().unwrap()).is_err()
+        guard.check(address.parse().unwrap(), Reach::Any).is_err()
     }
 
     #[test]
@@ -104,6 +134,37 @@ mod tests {
         }
         for good in ["127.0.0.1:80", "[::1]:80", "10.0.0.1:80", "169.253.0.1:80", "[2001:db8::1]:80", "[fec0::1]:80"] {
             assert!(!refused(&guard, good), "{good}");
+        }
+    }
+
+    #[test]
+    fn a_client_sends_us_to_no_private_address_in_any_spelling() {
+        let guard = Guard::new(vec![]);
+        let refused = |address: &str| guard.check(address.parse().unwrap(), Reach::Public).is_err();
+        for bad in [
+            "127.0.0.1:80",
+            "127.9.9.9:80",
+            "10.0.0.1:80",
+            "172.16.0.1:80",
+            "172.31.255.255:80",
+            "192.168.1.1:80",
+            "100.64.0.1:80",
+            "198.18.0.1:80",
+            "0.1.2.3:80",
+            "240.0.0.1:80",
+            "169.254.169.254:80",
+            "[::1]:80",
+            "[fd12::1]:80",
+            "[fec0::1]:80",
+            "[::ffff:10.0.0.1]:80",
+            "[::10.0.0.1]:80",
+            "[64:ff9b::10.0.0.1]:80",
+            "[2002:0a00:0001::1]:80",
+        ] {
+            assert!(refused(bad), "{bad}");
+        }
+        for good in ["1.1.1.1:443", "172.32.0.1:80", "100.63.0.1:80", "[2606:4700::1111]:443"] {
+            assert!(!refused(good), "{good}");
         }
     }
 

@@ -1,10 +1,12 @@
-//! What the gateway fetches by itself: key sets, introspection. Operators name the URLs, so none may lead to link-local addresses
+//! What the gateway fetches and sends by itself: key sets, introspection, messages, callbacks. Operators and clients name the URLs, so
+//! none may lead to link-local addresses
 //! or to the gateway's own operations and admin ports.
 //!
 //! Addresses are checked after the name was resolved, by the connection that uses them: a name that resolves differently a moment
 //! later gains nothing. Redirects are not followed, proxies of the environment not used, answers bounded in time and size.
 
 mod guard;
+mod post;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -19,6 +21,7 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use thiserror::Error;
 
 use guard::Guard;
+pub(crate) use post::{Post, Posted, Reach};
 
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -59,7 +62,7 @@ fn cause(error: &reqwest::Error) -> String {
 pub(crate) struct Egress {
     guard: Arc<Guard>,
     /// By scheme and port: a resolver is not told the port that the address is for, but the guard must know it.
-    clients: Mutex<HashMap<(bool, u16), Client>>,
+    clients: Mutex<HashMap<(bool, u16, Reach), Client>>,
 }
 
 impl Egress {
@@ -69,7 +72,7 @@ impl Egress {
     }
 
     pub(crate) async fn get(&self, url: &str) -> Result<Bytes, EgressError> {
-        let (client, url) = self.client(url)?;
+        let (client, url) = self.client(url, Reach::Any)?;
         receive(client.get(url).header(http::header::ACCEPT, "application/json")).await
     }
 
@@ -80,7 +83,7 @@ impl Egress {
         form: String,
         authorization: Option<http::HeaderValue>,
     ) -> Result<Bytes, EgressError> {
-        let (client, url) = self.client(url)?;
+        let (client, url) = self.client(url, Reach::Any)?;
         let mut request = client
             .post(url)
             .header(http::header::ACCEPT, "application/json")
@@ -93,7 +96,7 @@ impl Egress {
     }
 
     /// A client that connects only to what the guard allows, for this URL.
-    fn client(&self, url: &str) -> Result<(Client, Url), EgressError> {
+    fn client(&self, url: &str, reach: Reach) -> Result<(Client, Url), EgressError> {
         let parsed = Url::parse(url).map_err(|_| EgressError::Url)?;
         let is_tls = match parsed.scheme() {
             "https" => true,
@@ -105,23 +108,23 @@ impl Egress {
         let host = parsed.host_str().ok_or(EgressError::Url)?;
         if let Ok(ip) = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
             let address = SocketAddr::new(ip, port);
-            self.guard.check(address).map_err(|why| EgressError::Forbidden { address, why })?;
+            self.guard.check(address, reach).map_err(|why| EgressError::Forbidden { address, why })?;
         }
         let mut clients = self.clients.lock();
-        if let Some(client) = clients.get(&(is_tls, port)) {
+        if let Some(client) = clients.get(&(is_tls, port, reach)) {
             return Ok((client.clone(), parsed));
         }
-        let client = self.build(is_tls, port)?;
+        let client = self.build(is_tls, port, reach)?;
         if clients.len() >= MAX_CLIENTS {
             clients.clear();
         }
-        clients.insert((is_tls, port), client.clone());
+        clients.insert((is_tls, port, reach), client.clone());
         Ok((client, parsed))
     }
 
-    fn build(&self, is_tls: bool, port: u16) -> Result<Client, EgressError> {
+    fn build(&self, is_tls: bool, port: u16, reach: Reach) -> Result<Client, EgressError> {
         let mut builder = Client::builder()
-            .dns_resolver(Arc::new(GuardedResolver { guard: self.guard.clone(), port }))
+            .dns_resolver(Arc::new(GuardedResolver { guard: self.guard.clone(), port, reach }))
             .redirect(Policy::none())
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -140,23 +143,28 @@ impl Egress {
 struct GuardedResolver {
     guard: Arc<Guard>,
     port: u16,
+    reach: Reach,
 }
 
 impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let (guard, port) = (self.guard.clone(), self.port);
+        let (guard, port, reach) = (self.guard.clone(), self.port, self.reach);
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), port)).await?;
-            allowed(&guard, found.collect())
+            allowed(&guard, reach, found.collect())
         })
     }
 }
 
-fn allowed(guard: &Guard, found: Vec<SocketAddr>) -> Result<Addrs, Box<dyn std::error::Error + Send + Sync>> {
+fn allowed(
+    guard: &Guard,
+    reach: Reach,
+    found: Vec<SocketAddr>,
+) -> Result<Addrs, Box<dyn std::error::Error + Send + Sync>> {
     let mut refusal = None;
     let mut good = Vec::new();
     for address in found {
-        match guard.check(address) {
+        match guard.check(address, reach) {
             Ok(()) => good.push(address),
             Err(why) => refusal = Some(EgressError::Forbidden { address, why }),
         }

@@ -73,9 +73,9 @@ async fn link_local_addresses_are_refused_without_a_connection() {
 fn what_a_name_resolves_to_is_filtered() {
     let guard = Guard::new(vec![]);
     let addresses = |list: &[&str]| list.iter().map(|it| it.parse().unwrap()).collect();
-    let good = allowed(&guard, addresses(&["169.254.169.254:80", "10.0.0.1:80", "[fe80::1]:80"]));
+    let good = allowed(&guard, Reach::Any, addresses(&["169.254.169.254:80", "10.0.0.1:80", "[fe80::1]:80"]));
     assert_eq!(good.ok().unwrap().collect::<Vec<_>>(), ["10.0.0.1:80".parse().unwrap()]);
-    let error = allowed(&guard, addresses(&["169.254.169.254:80"])).err().unwrap();
+    let error = allowed(&guard, Reach::Any, addresses(&["169.254.169.254:80"])).err().unwrap();
     assert!(error.to_string().contains("link-local"), "{error}");
 }
 
@@ -115,4 +115,28 @@ async fn only_http_urls_are_fetched_and_errors_do_not_repeat_a_query() {
     drop(listener);
     let refused = client.get(&url).await.unwrap_err();
     assert!(!refused.to_string().contains("hunter2"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_post_answers_with_whatever_status_and_follows_no_redirect() {
+    let (elsewhere, visits) = server(ok(b"")).await;
+    let redirect = format!(
+        "HTTP/1.1 307 Temporary Redirect\r\nlocation: http://127.0.0.1:{elsewhere}/\r\nretry-after: 7\r\nconnection: close\r\n\r\n"
+    );
+    let (port, connections) = server(redirect.into_bytes()).await;
+    let client = egress(vec![]);
+    let url = format!("http://localhost:{port}/");
+    let to = |reach| Post {
+        url: &url,
+        headers: http::HeaderMap::new(),
+        body: Bytes::from_static(b"x"),
+        timeout: TIMEOUT,
+        reach,
+    };
+    let answer = client.post(to(Reach::Any)).await.unwrap();
+    assert_eq!((answer.status, answer.retry_after_seconds), (StatusCode::TEMPORARY_REDIRECT, Some(7)));
+    // The same host again, for a client: its name leads to a private address.
+    let refused = client.post(to(Reach::Public)).await.unwrap_err();
+    assert!(refused.to_string().contains("private") || matches!(refused, EgressError::Failed(_)), "{refused}");
+    assert_eq!((connections.load(Ordering::SeqCst), visits.load(Ordering::SeqCst)), (1, 0));
 }

@@ -1,5 +1,17 @@
 //! Brokers: where accepted requests wait for workers. One contract whatever stands behind; one contract suite for all of them.
 
+mod brokers;
+mod embedded;
+#[cfg(test)]
+mod contract;
+mod kafka;
+mod keep;
+mod rabbitmq;
+mod redis;
+#[cfg(test)]
+mod tests;
+mod window;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +22,10 @@ use gateway_config::snapshot::CompiledQueue;
 use thiserror::Error;
 
 use super::task::TaskId;
+
+pub(crate) use brokers::Brokers;
+pub(crate) use embedded::{Deliverer, DeliverySettings, Embedded};
+pub(crate) use redis::Durability;
 
 /// What is published.
 #[derive(Clone, Debug)]
@@ -43,6 +59,19 @@ pub(crate) enum PublishError {
     Unconfirmed,
 }
 
+impl PublishError {
+    /// For metrics.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "unavailable",
+            Self::Overloaded(_) => "overloaded",
+            Self::Unroutable(_) => "unroutable",
+            Self::Refused(_) => "refused",
+            Self::Unconfirmed => "unconfirmed",
+        }
+    }
+}
+
 /// A broker of one kind under one address. Connects by itself, and again when the connection is lost; many messages may be in
 /// flight at once.
 #[async_trait]
@@ -52,6 +81,9 @@ pub(crate) trait Broker: fmt::Debug + Send + Sync {
 
     /// Whether it answered when it was last asked.
     fn is_up(&self) -> bool;
+
+    /// Waits until it is connected, or says why it is not: for whoever looks at it before there is anything to publish.
+    async fn reach(&self, patience: Duration) -> Result<(), PublishError>;
 
     /// Messages that wait and consumers that are there, where the broker tells.
     async fn depth(&self, queue: &CompiledQueue) -> Result<Depth, PublishError>;

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gateway_config::clock::new_id;
 use gateway_config::master_key::MasterKey;
-use gateway_config::model::{Application, Id, Queue};
+use gateway_config::model::{Application, Id, Queue, Timestamp};
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
@@ -49,9 +49,11 @@ impl TaskKeys {
         self.sealed(FRESH, new_id().as_bytes(), owner, queue)
     }
 
-    pub(crate) fn derived(&self, owner: Id<Application>, queue: Id<Queue>, idempotency_key: &[u8]) -> TaskId {
+    /// `who`: tells callers of one owner apart where the owner does not, as for those without an application.
+    pub(crate) fn derived(&self, owner: Id<Application>, queue: Id<Queue>, who: &str, idempotency_key: &str) -> TaskId {
         let mut hasher = blake3::Hasher::new_keyed(&self.idempotency);
-        hasher.update(owner.uuid().as_bytes()).update(queue.uuid().as_bytes()).update(idempotency_key);
+        hasher.update(owner.uuid().as_bytes()).update(queue.uuid().as_bytes());
+        hasher.update(&(who.len() as u64).to_le_bytes()).update(who.as_bytes()).update(idempotency_key.as_bytes());
         let mut unique = [0; 16];
         hasher.finalize_xof().fill(&mut unique);
         self.sealed(DERIVED, &unique, owner, queue)
@@ -113,6 +115,26 @@ fn secret(key: &[u8; 32], id: &TaskId) -> String {
 }
 
 impl TaskId {
+    pub(crate) const LENGTH: usize = BODY + SEAL;
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// When it was made; none for one that an `Idempotency-Key` led to.
+    pub(crate) fn made_at(&self) -> Option<Timestamp> {
+        if self.0.first() != Some(&FRESH) {
+            return None;
+        }
+        let (seconds, nanos) = self.uuid_at(1).get_timestamp()?.to_unix();
+        let micros = i64::try_from(seconds).ok()?.checked_mul(1_000_000)?;
+        micros.checked_add(i64::from(nanos / 1000)).map(Timestamp::from_micros)
+    }
+
     /// Nil for a caller without an application.
     pub(crate) fn owner(&self) -> Id<Application> {
         Id::new(self.uuid_at(17))
@@ -151,6 +173,8 @@ impl FromStr for TaskId {
 
 #[cfg(test)]
 mod tests {
+    use gateway_config::clock::{Clock, SystemClock};
+
     use super::*;
 
     fn keys() -> TaskKeys {
@@ -170,6 +194,9 @@ mod tests {
         assert!(keys.verify(&read));
         assert_eq!((read.owner(), read.queue()), (owner, queue));
         assert_ne!(keys.fresh(owner, queue), task);
+        let age = SystemClock.now().millis_since(task.made_at().unwrap());
+        assert!((0..60_000).contains(&age), "{age} ms");
+        assert_eq!(keys.derived(owner, queue, "", "k").made_at(), None);
     }
 
     #[test]
@@ -190,12 +217,15 @@ mod tests {
     #[test]
     fn the_same_idempotency_key_leads_to_the_same_task_of_the_same_caller_and_queue_only() {
         let (keys, owner, queue) = (keys(), id(), id());
-        let task = keys.derived(owner, queue, b"k");
-        assert_eq!(keys.derived(owner, queue, b"k"), task);
+        let task = keys.derived(owner, queue, "", "k");
+        assert_eq!(keys.derived(owner, queue, "", "k"), task);
         assert!(keys.verify(&task));
-        for other in
-            [keys.derived(id(), queue, b"k"), keys.derived(owner, id(), b"k"), keys.derived(owner, queue, b"l")]
-        {
+        for other in [
+            keys.derived(id(), queue, "", "k"),
+            keys.derived(owner, id(), "", "k"),
+            keys.derived(owner, queue, "", "l"),
+            keys.derived(owner, queue, "k", "k"),
+        ] {
             assert_ne!(other, task);
         }
     }

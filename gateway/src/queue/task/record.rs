@@ -1,8 +1,23 @@
 //! The records of tasks: claimed before publishing where an `Idempotency-Key` demands it, written behind in batches else.
 
-use gateway_config::model::Timestamp;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway_config::clock::Clock;
+use gateway_config::model::{Task, TaskStatus, Timestamp};
+use gateway_config::store::{Reported, Store, StoreError, TaskClaim, TaskReport};
+use prometheus::IntCounter;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::TaskId;
+use super::follow::Followers;
+use super::keeper::Keeper;
+use crate::queue::webhook::later;
+
+/// Records that may wait to be written, as while the database is away.
+const WAITING: usize = 50_000;
 
 /// A task that is about to be accepted.
 #[derive(Clone, Debug)]
@@ -10,6 +25,8 @@ pub(crate) struct NewTask {
     pub(crate) id: TaskId,
     pub(crate) queue: String,
     pub(crate) application: Option<String>,
+    /// Who called, where a token said so.
+    pub(crate) subject: Option<String>,
     /// By it the same body is known again.
     pub(crate) body_hash: String,
     pub(crate) callback_url: Option<String>,
@@ -29,13 +46,137 @@ pub(crate) enum Claim {
     Unknown,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Tasks;
+#[derive(Debug)]
+pub(crate) struct Tasks {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    ttl: Duration,
+    notes: mpsc::Sender<Task>,
+    dropped: IntCounter,
+    pub(super) followers: Arc<Followers>,
+    /// A task has ended that somebody may have to be told of.
+    ended: Arc<Notify>,
+}
 
 impl Tasks {
-    pub(crate) async fn claim(&self, _task: &NewTask) -> Claim {
-        Claim::Unknown
+    /// Also starts what writes behind, forgets and follows; the handle ends with `stop`, when all is written that can be.
+    pub(crate) fn open(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        ttl: Duration,
+        dropped: IntCounter,
+        ended: Arc<Notify>,
+        stop: &CancellationToken,
+    ) -> (Self, JoinHandle<()>) {
+        let (notes, waiting) = mpsc::channel(WAITING);
+        let keeper = Keeper { store: store.clone(), clock: clock.clone(), dropped: dropped.clone(), waiting };
+        let keeping = tokio::spawn(keeper.run(stop.clone()));
+        let followers = Arc::new(Followers::default());
+        let looking = followers.clone().look_forever(store.clone());
+        let until_stop = stop.clone();
+        tokio::spawn(async move { until_stop.run_until_cancelled(looking).await });
+        (Self { store, clock, ttl, notes, dropped, followers, ended }, keeping)
     }
 
-    pub(crate) fn note(&self, _task: NewTask) {}
+    pub(crate) async fn claim(&self, task: &NewTask) -> Claim {
+        let record = Task { is_published: false, ..self.record(task) };
+        match self.store.claim_task(&record).await {
+            Ok(TaskClaim::New | TaskClaim::Same { is_published: false, .. }) => Claim::New,
+            Ok(TaskClaim::Same { status, .. }) => Claim::Same(status.word()),
+            Ok(TaskClaim::OtherBody) => Claim::OtherBody,
+            Err(error) => {
+                tracing::debug!(%error, task = %task.id, "could not claim a task");
+                Claim::Unknown
+            }
+        }
+    }
+
+    /// The task was published. A claim is marked at once, or the same request a moment later would publish it again.
+    pub(crate) async fn note(&self, task: NewTask) {
+        let record = self.record(&task);
+        if task.is_idempotent && self.store.note_tasks(std::slice::from_ref(&record)).await.is_ok() {
+            return;
+        }
+        if self.notes.try_send(record).is_err() {
+            self.dropped.inc();
+        }
+    }
+
+    fn record(&self, task: &NewTask) -> Task {
+        let owner = task.id.owner();
+        Task {
+            id: task.id.to_string(),
+            queue: task.queue.clone(),
+            application: task.application.clone(),
+            application_id: Some(owner).filter(|owner| !owner.is_nil()),
+            subject: task.subject.clone(),
+            status: TaskStatus::Queued,
+            body_hash: task.body_hash.clone(),
+            is_published: true,
+            result: None,
+            error: None,
+            created_at: task.created_at,
+            updated_at: task.created_at,
+            finished_at: None,
+            expires_at: later(task.created_at, self.ttl),
+            callback_url: task.callback_url.clone(),
+        }
+    }
+
+    /// What is known of it; none where no record is there.
+    pub(super) async fn find(&self, id: &TaskId) -> Result<Option<Task>, StoreError> {
+        Ok(self.store.tasks(&[id.to_string()]).await?.pop())
+    }
+
+    /// It was made so long ago that its record is forgotten.
+    pub(super) fn is_forgotten(&self, id: &TaskId) -> bool {
+        id.made_at().is_some_and(|made| later(made, self.ttl) <= self.clock.now())
+    }
+
+    /// What a worker says. `names`: the queue's and the application's, where no record tells them.
+    pub(super) async fn report(&self, id: &TaskId, said: Said, names: Names) -> Result<Reported, StoreError> {
+        let now = self.clock.now();
+        let owner = id.owner();
+        let Said { status, result, error } = said;
+        let task = Task {
+            id: id.to_string(),
+            queue: names.queue,
+            application: names.application,
+            application_id: Some(owner).filter(|owner| !owner.is_nil()),
+            subject: None,
+            status,
+            body_hash: String::new(),
+            is_published: true,
+            result,
+            error,
+            created_at: id.made_at().unwrap_or(now),
+            updated_at: now,
+            finished_at: status.is_final().then_some(now),
+            expires_at: later(now, self.ttl),
+            callback_url: None,
+        };
+        let reported = self.store.report_task(&TaskReport { task }).await?;
+        if let Reported::Changed(task) = &reported {
+            self.followers.tell(task);
+            if task.callback_url.is_some() && status.is_final() {
+                self.ended.notify_one();
+            }
+        }
+        Ok(reported)
+    }
+}
+
+/// What a worker said of a task.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    pub(super) status: TaskStatus,
+    pub(super) result: Option<serde_json::Value>,
+    pub(super) error: Option<serde_json::Value>,
+}
+
+/// Of those that an id names, as the snapshot calls them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Names {
+    pub(super) queue: String,
+    pub(super) application: Option<String>,
 }
