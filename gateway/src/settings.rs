@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use gateway_config::settings::CommonSettings;
 
 use crate::identity::key::KeySettings;
+use crate::observe::traffic::TrafficSettings;
 
 #[derive(Parser, Debug)]
 #[command(name = "gateway", version, about = "Gatehouse's data plane: an API gateway whose configuration is data")]
@@ -78,6 +79,8 @@ pub(crate) struct ServeSettings {
     pub(crate) signing_key_days: u32,
     #[command(flatten)]
     pub(crate) keys: KeySettings,
+    #[command(flatten)]
+    pub(crate) traffic: TrafficSettings,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -36,6 +36,8 @@ pub(super) enum Purpose {
     Write,
     /// Reads and writes of what is no configuration: nodes.
     Runtime,
+    /// Reads of the same, which keep nobody from writing.
+    RuntimeRead,
 }
 
 #[async_trait]
@@ -43,6 +45,9 @@ pub(super) trait Backend: Debug + Send + Sync {
     async fn migrate(&self) -> Result<()>;
 
     async fn open(&self, purpose: Purpose) -> Result<Box<dyn Session>>;
+
+    /// What is no configuration lies in a database of its own.
+    fn has_runtime_apart(&self) -> bool;
 
     /// Reads the head and keeps other writers away until the transaction ends.
     fn lock_head(&self) -> &'static str;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use gateway_config::client::TrustedProxies;
 use gateway_config::clock::Clock;
 use gateway_config::master_key::MasterKey;
 use gateway_config::store::Store;
 use tokio_util::sync::CancellationToken;
 
 use super::Gate;
-use crate::client::TrustedProxies;
 use crate::identity::egress::Egress;
 use crate::identity::key::Keys;
 use crate::identity::secrets::{self, Secrets};

@@ -52,6 +52,9 @@ impl SqliteBackend {
             return Err(bad(format!("{RUNTIME_FILE} is taken by what changes all the time")));
         }
         let files = [configuration_file.clone(), runtime_file.clone()];
+        if let Some(missing) = files.iter().find(|file| !options.may_create && !file.exists()) {
+            return Err(StoreError::NotMigrated(format!("there is no file {}", missing.display())));
+        }
         let prepared = tokio::task::spawn_blocking(move || files.iter().try_for_each(|path| file::prepare(path)));
         prepared.await.unwrap_or_else(|error| Err(error.to_string())).map_err(bad)?;
         for path in [&configuration_file, &runtime_file] {
@@ -118,11 +121,16 @@ impl Backend for SqliteBackend {
             // A transaction that reads first and then writes fails at once if another wrote in between.
             Purpose::Write => (&self.configuration, "BEGIN IMMEDIATE"),
             Purpose::Runtime => (&self.runtime, "BEGIN IMMEDIATE"),
+            Purpose::RuntimeRead => (&self.runtime, "BEGIN DEFERRED"),
         };
         let connection: PoolConnection<Sqlite> = within(self.deadline, pool.acquire()).await?;
         let mut session = SqliteSession::new(Lease::new(connection), self.deadline);
         session.execute(begin, Vec::new()).await?;
         Ok(Box::new(session))
+    }
+
+    fn has_runtime_apart(&self) -> bool {
+        true
     }
 
     fn lock_head(&self) -> &'static str {
