@@ -12,15 +12,18 @@ use gateway_config::clock::new_id;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method};
 
+use crate::auth::Origin;
 use crate::error::Failure;
 use crate::state::AppState;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST_ID: usize = 128;
 
-pub(crate) async fn account(State(state): State<AppState>, request: Request, next: Next) -> Response {
+pub(crate) async fn account(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let request_id = request_id(request.headers());
+    let origin = Origin::of(&request_id, &state.proxies, request.extensions(), request.headers());
+    request.extensions_mut().insert(origin);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let operation = matched.as_ref().map_or("unmatched", MatchedPath::as_str);

@@ -5,6 +5,7 @@ use gateway_config::master_key::MasterKey;
 use gateway_config::store::{self, StoreError};
 use tokio::net::TcpListener;
 
+use crate::first_admin::FirstAdmin;
 use crate::settings::{AdminToken, Settings, TOKEN_VARIABLE};
 
 /// Good news on stdout, bad news on stderr.
@@ -12,8 +13,11 @@ pub(crate) async fn check(settings: &Settings) -> Result<()> {
     let mut wrong = Vec::new();
     match AdminToken::from_environment() {
         Ok(Some(_)) => println!("token: ok"),
-        Ok(None) => println!("token: {TOKEN_VARIABLE} is not set, so nobody can use the API"),
+        Ok(None) => println!("token: {TOKEN_VARIABLE} is not set, so only admins and their tokens get in"),
         Err(error) => wrong.push(format!("token: {error}")),
+    }
+    if let Err(error) = FirstAdmin::from_environment() {
+        wrong.push(format!("first-admin: {error}"));
     }
     match MasterKey::find(&settings.common.database_url) {
         Ok(Some(_)) => println!("master-key: ok"),

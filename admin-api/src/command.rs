@@ -1,4 +1,4 @@
-//! The command line: `admin-api serve | migrate | check | openapi`. Exit codes: 0 done, 1 could not be done, 2 wrong usage or
+//! The command line: `admin-api serve | migrate | check | password | openapi`. Exit codes: 0 done, 1 could not be done, 2 wrong usage or
 //! settings.
 
 use std::ffi::OsString;
@@ -12,8 +12,10 @@ use gateway_config::settings::{LogFormat, SettingsError, load};
 use gateway_config::store;
 use tracing_subscriber::EnvFilter;
 
+use crate::audit::{self, AuditCommand};
+use crate::first_admin::{self, FirstAdmin};
 use crate::settings::{AdminToken, Command, CommandLine, Settings};
-use crate::{check, openapi, server};
+use crate::{backup, check, commands, openapi, server};
 
 const WRONG_SETTINGS: u8 = 2;
 
@@ -43,6 +45,15 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(settings) => serve(settings),
         Command::Migrate(settings) => outcome(in_runtime(&settings, migrate(&settings))),
         Command::Check(settings) => outcome(in_runtime(&settings, check::check(&settings))),
+        Command::Password(settings) => outcome(in_runtime(&settings.serve, first_admin::set_password(&settings))),
+        Command::Export(settings) => commands::export(&settings),
+        Command::Diff(settings) => commands::diff(&settings),
+        Command::Apply(settings) => commands::apply(&settings),
+        Command::Audit(AuditCommand::Verify(settings)) => {
+            outcome(in_runtime(&settings.common, audit::verify(&settings)))
+        }
+        Command::Backup(settings) => backup::backup(&settings),
+        Command::Restore(settings) => backup::restore(&settings),
         Command::Openapi => {
             println!("{}", openapi::document());
             ExitCode::SUCCESS
@@ -61,8 +72,12 @@ fn serve(settings: Settings) -> ExitCode {
         Ok(token) => token,
         Err(error) => return wrong(&error),
     };
+    let first_admin = match FirstAdmin::from_environment() {
+        Ok(first_admin) => first_admin,
+        Err(error) => return wrong(&error),
+    };
     match MasterKey::load(&settings.common.database_url) {
-        Ok(master) => outcome(in_runtime(&settings.clone(), server::serve(settings, token, master))),
+        Ok(master) => outcome(in_runtime(&settings.clone(), server::serve(settings, token, first_admin, master))),
         Err(error) => wrong(&error),
     }
 }

@@ -98,6 +98,33 @@ impl Failure {
         Self::new(StatusCode::FORBIDDEN, "forbidden", format!("this needs the role {role}"))
     }
 
+    /// Somebody else's page may have made the browser send this.
+    pub(crate) fn csrf() -> Self {
+        let message = "a request by cookie needs the header X-CSRF-Token, with the csrfToken of the login's answer";
+        Self::new(StatusCode::FORBIDDEN, "csrf", message)
+    }
+
+    pub(crate) fn not_allowed(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+    }
+
+    /// The same whoever it was said to be, and whatever was wrong.
+    pub(crate) fn login_failed() -> Self {
+        Self::unauthorized(true).with(|details| "the email or the password is wrong".clone_into(&mut details.message))
+    }
+
+    pub(crate) fn too_many_attempts(wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let message = format!("too many logins failed; the next attempt is looked at in {seconds} s");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", message)
+            .with(|details| details.header = Some((RETRY_AFTER, HeaderValue::from(seconds))))
+    }
+
+    pub(crate) fn overloaded() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "too many passwords wait to be looked at")
+            .with(|details| details.header = Some((RETRY_AFTER, HeaderValue::from_static("1"))))
+    }
+
     pub(crate) fn not_found(what: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", format!("there is no {what}"))
     }
@@ -237,7 +264,10 @@ impl From<ChangeError> for Failure {
             ChangeError::Store(error) => error.into(),
             ChangeError::Invalid(problems) => Self::invalid(problems),
             ChangeError::NotFound { what } => Self::not_found(&what),
-            ChangeError::Exists { .. } | ChangeError::NodeTooOld { .. } => Self::conflict(error.to_string()),
+            ChangeError::NoGeneration { .. } => Self::new(StatusCode::NOT_FOUND, "not_found", error.to_string()),
+            ChangeError::Exists { .. } | ChangeError::NodeTooOld { .. } | ChangeError::Gap { .. } => {
+                Self::conflict(error.to_string())
+            }
             ChangeError::Stale { .. } => Self::stale(error.to_string()),
             ChangeError::Referred { kind, name, by } => {
                 Self::conflict(still_used(kind, &name, &by)).with(|details| details.referrers = Some(by))

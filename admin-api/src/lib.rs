@@ -3,11 +3,16 @@
 
 mod account;
 mod api;
+mod audit;
 mod auth;
 mod background;
+mod backup;
 mod check;
 mod command;
+mod commands;
 mod error;
+mod first_admin;
+mod import;
 mod metrics;
 mod openapi;
 mod resource;
@@ -15,9 +20,10 @@ mod router;
 mod server;
 mod settings;
 mod state;
+mod unused;
 
 pub use command::{command, run};
 pub use openapi::document;
 pub use router::router;
-pub use settings::AdminToken;
+pub use settings::{AdminToken, SessionSettings};
 pub use state::AppState;

@@ -2,11 +2,14 @@
 
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Extension, Router};
 
 use crate::account::account;
-use crate::api::{BODY_LIMIT, config, entities, explain, itself, keys, members, nodes};
+use crate::api::{
+    BODY_LIMIT, DOCUMENT_LIMIT, apply, audit, config, docs, entities, explain, generations, import, itself, keys, members,
+    nodes, preview, session, traffic, users,
+};
 use crate::auth::gate;
 use crate::error::Failure;
 use crate::resource::{RESOURCES, Resource};
@@ -18,15 +21,35 @@ pub fn router(state: AppState) -> Router {
         .route("/admin/access/applications/{name}/keys", get(keys::list).post(keys::create))
         .route("/admin/access/applications/{name}/keys/{id}", get(keys::show).patch(keys::patch).delete(keys::revoke))
         .route("/admin/access/applications/{name}/keys/{id}/rotate", post(keys::rotate))
+        .route("/admin/audit", get(audit::list))
+        .route("/admin/config/apply", document(post(apply::apply)))
+        .route("/admin/auth/login", post(session::login))
+        .route("/admin/auth/refresh", post(session::refresh))
+        .route("/admin/auth/logout", post(session::logout))
+        .route("/admin/auth/me", get(session::me))
+        .route("/admin/auth/password", post(session::password))
         .route("/admin/config/export", get(config::export))
-        .route("/admin/config/validate", post(config::validate))
+        .route("/admin/config/generations", get(generations::list))
+        .route("/admin/config/generations/{number}", get(generations::show))
+        .route("/admin/config/generations/{number}/diff", get(generations::diff))
+        .route("/admin/config/generations/{number}/rollback", post(generations::roll_back))
+        .route("/admin/config/import", document(post(import::import)))
+        .route("/admin/config/validate", document(post(config::validate)))
         .route("/admin/explain", post(explain::explain))
         .route("/admin/nodes", get(nodes::list))
         .route("/admin/nodes/{id}", delete(nodes::remove))
+        .route("/admin/preview", document(post(preview::preview)))
+        .route("/admin/traffic", get(traffic::list))
+        .route("/admin/users", get(users::list).post(users::create))
+        .route("/admin/users/{id}", get(users::show).patch(users::patch).delete(users::delete))
+        .route("/admin/users/{id}/tokens", get(users::tokens::list).post(users::tokens::create))
+        .route("/admin/users/{id}/tokens/{token}", delete(users::tokens::revoke))
         .route("/livez", get(itself::livez))
         .route("/readyz", get(itself::readyz))
         .route("/metrics", get(itself::metrics))
-        .route("/openapi.json", get(itself::openapi));
+        .route("/openapi.json", get(itself::openapi))
+        .route("/docs", get(docs::page))
+        .route("/docs/{asset}", get(docs::asset));
     RESOURCES
         .iter()
         .fold(fixed, |router, resource| router.merge(of(resource)))
@@ -36,6 +59,11 @@ pub fn router(state: AppState) -> Router {
         .layer(from_fn_with_state(state.clone(), gate))
         .layer(from_fn_with_state(state.clone(), account))
         .with_state(state)
+}
+
+/// An endpoint that takes whole documents.
+fn document(endpoint: MethodRouter<AppState>) -> MethodRouter<AppState> {
+    endpoint.layer(DefaultBodyLimit::max(DOCUMENT_LIMIT))
 }
 
 /// The endpoints of one resource: `/admin/routing/services`, `…/{serviceName}`, `…/{serviceName}/versions[/{version}]`.

@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use crate::first_admin::FirstAdmin;
 use crate::settings::{AdminToken, Settings, TOKEN_VARIABLE};
 use crate::state::AppState;
 use crate::{background, router};
@@ -24,23 +25,28 @@ const FIRST_MIGRATION: Duration = Duration::from_secs(5);
 /// Requests in flight get this long at the end. Those that wait for nodes are answered at once.
 const DRAIN: Duration = Duration::from_secs(5);
 
-pub(crate) async fn serve(settings: Settings, token: Option<AdminToken>, master: MasterKey) -> Result<()> {
+pub(crate) async fn serve(
+    settings: Settings,
+    token: Option<AdminToken>,
+    first_admin: FirstAdmin,
+    master: MasterKey,
+) -> Result<()> {
     // Before the first line that tells of life: whoever reads it may send a signal.
     let ended = end()?;
     warn(&settings, token.is_some());
     let store = store::open(&settings.common.database_url).await?;
     let state = AppState::new(store, Arc::new(SystemClock), token, &master, settings.argon2);
+    let state = state.with_sessions(settings.sessions.clone()).with_unused_after(settings.unused_after_days);
     tokio::pin!(ended);
-    if !settings.no_migrate {
-        let (attempted, first_attempt) = oneshot::channel();
-        tokio::spawn(background::migrate(state.clone(), attempted));
-        tokio::select! {
-            _ = timeout(FIRST_MIGRATION, first_attempt) => {}
-            () = &mut ended => return Ok(()),
-        }
+    let (attempted, first_attempt) = oneshot::channel();
+    tokio::spawn(background::prepare(state.clone(), !settings.no_migrate, first_admin, attempted));
+    tokio::select! {
+        _ = timeout(FIRST_MIGRATION, first_attempt) => {}
+        () = &mut ended => return Ok(()),
     }
     let every = Duration::from_secs(settings.reconcile_seconds);
     tokio::spawn(background::reconcile(state.clone(), every));
+    tokio::spawn(background::forget(state.clone(), settings.keep_generations));
     listen(settings.listen, state, ended).await
 }
 
@@ -51,7 +57,8 @@ async fn listen(address: SocketAddr, state: AppState, ended: impl Future<Output 
     // Small answers must not wait for more to send.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let stopping = state.stopping.clone();
-    let serving = axum::serve(listener, router(state)).with_graceful_shutdown(stopping.clone().cancelled_owned());
+    let service = router(state).into_make_service_with_connect_info::<SocketAddr>();
+    let serving = axum::serve(listener, service).with_graceful_shutdown(stopping.clone().cancelled_owned());
     let mut serving = tokio::spawn(serving.into_future());
     tokio::select! {
         () = ended => {}
@@ -78,7 +85,7 @@ fn end() -> Result<impl Future<Output = ()>> {
 
 fn warn(settings: &Settings, has_token: bool) {
     if !has_token {
-        tracing::warn!("{TOKEN_VARIABLE} is not set: everything below /admin is refused");
+        tracing::info!("{TOKEN_VARIABLE} is not set: only admins and their tokens get in");
     }
     if settings.is_exposed() {
         let listen = settings.listen;

@@ -132,8 +132,8 @@ async fn put(store: &dyn Store, items: &[Item]) -> anyhow::Result<()> {
     let mut transaction = store.begin().await?;
     let mut configuration: Configuration = transaction.load().await?.configuration;
     let mut changes = Vec::with_capacity(items.len());
+    transaction.put_all(&items.iter().collect::<Vec<&Item>>()).await?;
     for item in items {
-        transaction.put(item).await?;
         configuration.put(item.clone());
         let (kind, name) = (item.kind(), item.name().to_owned());
         changes.push(EntityChange { kind, name, before: None, after: Some(item.to_public_json()) });

@@ -33,5 +33,32 @@ pub fn send(to: SocketAddr, method: &str, target: &str, line: Option<&str>, body
     let answer = String::from_utf8_lossy(&answer);
     let Some((head, body)) = answer.split_once("\r\n\r\n") else { bail!("{method} {target}: no whole answer") };
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("the answer has no status")?;
-    Ok(Answer { status, head: head.to_owned(), body: body.to_owned() })
+    let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    let body = if is_chunked { unchunked(body).context("the answer's chunks are torn")? } else { body.to_owned() };
+    Ok(Answer { status, head: head.to_owned(), body })
+}
+
+/// For answers whose length nobody knew when they began; none of ours splits a letter between chunks.
+fn unchunked(mut rest: &str) -> Option<String> {
+    let mut body = String::with_capacity(rest.len());
+    loop {
+        let (size, behind) = rest.split_once("\r\n")?;
+        let size = usize::from_str_radix(size.trim(), 16).ok()?;
+        if size == 0 {
+            return Some(body);
+        }
+        body.push_str(behind.get(..size)?);
+        rest = behind.get(size..)?.strip_prefix("\r\n")?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_put_together() {
+        assert_eq!(unchunked("3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n").as_deref(), Some("abc0123456789"));
+        assert_eq!(unchunked("3\r\nab"), None);
+    }
 }

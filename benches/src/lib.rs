@@ -1,6 +1,7 @@
 //! What Gatehouse costs. `benches/core.rs` measures the pure core in nanoseconds; the binaries measure whole processes beside
 //! bare Pingora and nginx, on one machine and in one run, by the CPU time that the kernel charges them.
 
+pub mod admin;
 pub mod compare;
 pub mod consumers;
 pub mod fleet;

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use crate::process::{Process, beside};
 use crate::{fleet, http};
 
-const TOKEN: &str = "benches-token-benches-token-benches-token";
+pub(crate) const TOKEN: &str = "benches-token-benches-token-benches-token";
 /// Of the fleet: whoever has it can make texts that look like keys.
 pub const MASTER_KEY: &str = "benches-master-key-benches-master-key";
 /// The secret that issuers of HS256 refer to, and what it holds.

@@ -2,7 +2,9 @@
 //! what it compiles to (`snapshot`), which is all that the proxy reads.
 
 pub mod api_key;
+pub mod backup;
 pub mod change;
+pub mod client;
 pub mod clock;
 pub mod document;
 pub mod master_key;

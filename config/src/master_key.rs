@@ -90,6 +90,29 @@ impl MasterKey {
         blake3::derive_key(&format!("Gatehouse key for {purpose} v1"), &self.0)
     }
 
+    /// Tells one master key from another, and nothing else of it.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let key = blake3::Hash::from_bytes(self.derive("fingerprints"));
+        key.to_hex().chars().take(32).collect()
+    }
+
+    /// The text of the file beside an SQLite database, where that is what the key is made of.
+    pub fn file_text(database_url: &str) -> Result<Option<String>, MasterKeyError> {
+        let Some(path) = file_beside(database_url).filter(|path| path.exists()) else { return Ok(None) };
+        if environment()?.is_some() {
+            return Ok(None);
+        }
+        let text = fs::read_to_string(&path).map_err(|why| MasterKeyError::File { path, why })?;
+        Ok(Some(text.trim().to_owned()))
+    }
+
+    /// Makes `text` the master key of an SQLite database that has none yet.
+    pub fn place(database_url: &str, text: &str) -> Result<(), MasterKeyError> {
+        let path = file_beside(database_url).ok_or(MasterKeyError::Missing)?;
+        make_of(&path, text).map_err(|why| MasterKeyError::File { path, why })
+    }
+
     /// Encrypts, so that only [`Self::open`] with the same key and purpose reads it, and notices every alteration.
     #[must_use]
     pub fn seal(&self, purpose: &str, secret: &[u8]) -> Vec<u8> {
@@ -163,10 +186,15 @@ fn read(path: &Path) -> Result<MasterKey, MasterKeyError> {
 /// Makes the file unless it is there. Several processes may do so at once: a link can be made only once, and what it leads to is
 /// whole and on disk by then.
 fn make(path: &Path) -> io::Result<()> {
+    let secret: [u8; 32] = rand::random();
+    make_of(path, &blake3::Hash::from_bytes(secret).to_hex())
+}
+
+fn make_of(path: &Path, text: &str) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let beside = folder.join(format!(".{FILE}.{:032x}", rand::random::<u128>()));
-    let linked = write(&beside).and_then(|()| fs::hard_link(&beside, path));
+    let linked = write(&beside, text).and_then(|()| fs::hard_link(&beside, path));
     let removed = fs::remove_file(&beside);
     match linked {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
@@ -175,9 +203,7 @@ fn make(path: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-fn write(path: &Path) -> io::Result<()> {
-    let secret: [u8; 32] = rand::random();
-    let text = blake3::Hash::from_bytes(secret).to_hex();
+fn write(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     writeln!(file, "{text}")?;
     file.sync_all()

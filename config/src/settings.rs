@@ -64,7 +64,7 @@ pub fn load<P: Parser>(args: impl IntoIterator<Item = OsString>, table: &str) ->
     let Some(path) = matches_of_leaf.try_get_one::<PathBuf>("config").ok().flatten() else {
         return Ok(P::from_arg_matches(&matches)?);
     };
-    let from_file = file_flags(path, table, leaf, matches_of_leaf)?;
+    let from_file = file_flags(path, table, (&command, leaf), matches_of_leaf)?;
     let matches = command.try_get_matches_from(args.into_iter().chain(from_file))?;
     Ok(P::from_arg_matches(&matches)?)
 }
@@ -75,8 +75,20 @@ fn leaf<'c>(matches: &'c ArgMatches, command: &'c Command) -> (&'c ArgMatches, &
     chosen.map_or((matches, command), |(inner, command)| leaf(inner, command))
 }
 
-/// The file's values as flags, for those that neither a flag nor the environment gives.
-fn file_flags(path: &Path, own: &str, command: &Command, matches: &ArgMatches) -> Result<Vec<OsString>, SettingsError> {
+/// Whether the command, or one below it, has a flag of this id.
+fn knows(command: &Command, id: &str) -> bool {
+    command.get_arguments().any(|arg| arg.get_id() == id && arg.get_long().is_some())
+        || command.get_subcommands().any(|below| knows(below, id))
+}
+
+/// The file's values as flags of the subcommand `leaf` of `root`, for those that neither a flag nor the environment gives. What only
+/// other subcommands know is theirs: they share the file.
+fn file_flags(
+    path: &Path,
+    own: &str,
+    (root, leaf): (&Command, &Command),
+    matches: &ArgMatches,
+) -> Result<Vec<OsString>, SettingsError> {
     let error = |why: String| SettingsError::File { path: path.to_owned(), why };
     let text = std::fs::read_to_string(path).map_err(|why| error(why.to_string()))?;
     let file: toml::Table = text.parse().map_err(|why: toml::de::Error| error(why.message().to_owned()))?;
@@ -90,9 +102,11 @@ fn file_flags(path: &Path, own: &str, command: &Command, matches: &ArgMatches) -
     let common = file.iter().filter(|(_, value)| !value.is_table());
     for (key, value) in common.chain(table) {
         let id = key.replace('-', "_");
-        let known = command.get_arguments().any(|arg| arg.get_id() == id.as_str() && arg.get_long().is_some());
-        if !known || id == "config" {
+        if !knows(root, &id) || id == "config" {
             return Err(error(format!("there is no setting \"{key}\"")));
+        }
+        if !knows(leaf, &id) {
+            continue;
         }
         if matches!(matches.value_source(&id), Some(ValueSource::CommandLine | ValueSource::EnvVariable)) {
             continue;
@@ -123,6 +137,7 @@ mod tests {
     #[derive(clap::Subcommand, Debug)]
     enum Sub {
         Serve(Serve),
+        Look(CommonSettings),
     }
 
     #[derive(Args, Debug)]
@@ -145,7 +160,18 @@ mod tests {
             .map(OsString::from);
         load::<Cli>(args, "gateway").map(|cli| match cli.command {
             Sub::Serve(serve) => serve,
+            Sub::Look(settings) => panic!("{settings:?}"),
         })
+    }
+
+    #[test]
+    fn what_only_other_commands_know_is_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("settings.toml");
+        std::fs::write(&path, "data-dir = \"from-file\"\n[gateway]\nlisten = \"1.1.1.1:1\"\n").unwrap();
+        let args = ["gateway", "look", "--config", path.to_str().unwrap()].map(OsString::from);
+        let Sub::Look(settings) = load::<Cli>(args, "gateway").unwrap().command else { panic!("another command") };
+        assert_eq!(settings.data_dir, PathBuf::from("from-file"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
+use gateway_config::client::forwarded_chain;
 use gateway_config::model::HostHeader;
 use gateway_config::snapshot::{Caller, Forward, UpstreamUrl};
 use http::request::Parts as ReqParts;
@@ -11,7 +12,6 @@ use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType, Result};
 use smallvec::SmallVec;
 
-use crate::client::forwarded_chain;
 use crate::identity::headers::tell;
 use crate::request::{RequestCtx, X_REQUEST_ID, hex, hex_of};
 

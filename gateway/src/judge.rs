@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use gateway_config::client::Client;
 use gateway_config::clock::{Clock, SystemClock};
 use gateway_config::model::Timestamp;
 use gateway_config::snapshot::{
@@ -12,7 +13,6 @@ use gateway_config::snapshot::{
 use http::{HeaderMap, Version};
 use pingora::http::RequestHeader;
 
-use crate::client::Client;
 use crate::identity::Presented;
 use crate::own::Own;
 
@@ -45,11 +45,13 @@ pub(crate) struct Judgement {
     pub(crate) path: Option<String>,
     /// It is for the gateway itself.
     pub(crate) own: Option<Own>,
+    /// The dice that were rolled for it.
+    pub(crate) entropy: u64,
 }
 
 impl Judgement {
     pub(crate) fn refused(refusal: Refusal) -> Self {
-        Self { decision: Decision::refused(refusal), caller: Caller::Anonymous, path: None, own: None }
+        Self { decision: Decision::refused(refusal), caller: Caller::Anonymous, path: None, own: None, entropy: 0 }
     }
 }
 
@@ -63,23 +65,9 @@ fn gather(
     client: &Client,
     inquiry: &mut impl Inquiry,
 ) -> Result<Next, Refusal> {
-    let bad = |why: String| Refusal { message: Some(why.into()), ..Refusal::new(Code::BadRequest) };
-    let Target { authority, path: raw_path, query } = target(head).map_err(|why| bad(why.to_owned()))?;
-    let path = path::normalise(raw_path).map_err(|error| bad(error.to_string()))?;
-    let is_old = matches!(head.version, Version::HTTP_10 | Version::HTTP_09);
     let mut buffer = String::new();
-    let host = host_of(authority, &head.headers, !is_old, &mut buffer).map_err(|error| bad(error.to_string()))?;
-    let facts = RequestFacts {
-        method: &head.method,
-        host,
-        path: &path,
-        query,
-        target_bytes: head.raw_path().len(),
-        headers: &head.headers,
-        address: client.address,
-        now: SystemClock.now(),
-        entropy: rand::random(),
-    };
+    let heard = Heard::of(head, &mut buffer)?;
+    let facts = heard.facts(head, client, rand::random());
     let matched = match_request(snapshot, &facts);
     if !matched.counters.is_empty() {
         match inquiry.count(&matched.counters) {
@@ -90,12 +78,58 @@ fn gather(
     let own = Own::of(&matched);
     let Some(caller) = caller(&matched, own.as_ref(), inquiry) else { return Ok(Next::Identify) };
     let decision = decide(snapshot, &matched, &caller, &BodyFacts::default());
-    let path = match path {
+    let entropy = facts.entropy;
+    let path = match heard.path {
         Cow::Owned(path) => Some(path),
         // An absolute URI is forwarded as a path: the backend is not a proxy.
-        Cow::Borrowed(path) => authority.map(|_| path.to_owned()),
+        Cow::Borrowed(path) => heard.authority.map(|_| path.to_owned()),
     };
-    Ok(Next::Decided(Judgement { decision, caller, path, own }))
+    Ok(Next::Decided(Judgement { decision, caller, path, own, entropy }))
+}
+
+/// The facts once more, for whoever looks back at a request.
+pub(crate) fn look_back<T>(
+    head: &RequestHeader,
+    client: &Client,
+    entropy: u64,
+    look: impl FnOnce(&RequestFacts<'_>) -> T,
+) -> Result<T, Refusal> {
+    let mut buffer = String::new();
+    let heard = Heard::of(head, &mut buffer)?;
+    Ok(look(&heard.facts(head, client, entropy)))
+}
+
+/// What a head says, made sound.
+struct Heard<'h> {
+    authority: Option<&'h str>,
+    host: &'h str,
+    path: Cow<'h, str>,
+    query: Option<&'h str>,
+}
+
+impl<'h> Heard<'h> {
+    fn of(head: &'h RequestHeader, buffer: &'h mut String) -> Result<Self, Refusal> {
+        let bad = |why: String| Refusal { message: Some(why.into()), ..Refusal::new(Code::BadRequest) };
+        let Target { authority, path: raw_path, query } = target(head).map_err(|why| bad(why.to_owned()))?;
+        let path = path::normalise(raw_path).map_err(|error| bad(error.to_string()))?;
+        let is_old = matches!(head.version, Version::HTTP_10 | Version::HTTP_09);
+        let host = host_of(authority, &head.headers, !is_old, buffer).map_err(|error| bad(error.to_string()))?;
+        Ok(Self { authority, host, path, query })
+    }
+
+    fn facts<'f>(&'f self, head: &'f RequestHeader, client: &Client, entropy: u64) -> RequestFacts<'f> {
+        RequestFacts {
+            method: &head.method,
+            host: self.host,
+            path: &self.path,
+            query: self.query,
+            target_bytes: head.raw_path().len(),
+            headers: &head.headers,
+            address: client.address,
+            now: SystemClock.now(),
+            entropy,
+        }
+    }
 }
 
 /// `None`: somebody has to look. Where nothing was found, or a browser only asks beforehand, nobody's credentials matter.

@@ -4,7 +4,6 @@
 
 mod act;
 mod check;
-mod client;
 mod connection;
 mod drain;
 mod forward;

@@ -16,6 +16,7 @@ use crate::drain::Load;
 use crate::gate::Gate;
 use crate::live::Current;
 use crate::observe::metrics::Metrics;
+use crate::observe::traffic::Traffic;
 use crate::phase::{self, Phase, over};
 use crate::queue::Queues;
 use crate::request::RequestCtx;
@@ -28,6 +29,7 @@ pub(crate) struct Gateway {
     pub(crate) gate: Arc<Gate>,
     pub(crate) streams: Arc<Streams>,
     pub(crate) queues: Arc<Queues>,
+    pub(crate) traffic: Arc<Traffic>,
 }
 
 /// Phases that need not wait are written out as `over(...)` instead of as `async fn`; `phase` says why.
@@ -221,7 +223,7 @@ impl ProxyHttp for Gateway {
         'c: 'f,
         'd: 'f,
     {
-        crate::observe::account(session, error, ctx, &self.metrics);
+        crate::observe::account(session, error, ctx, &self.metrics, &self.traffic);
         phase::done()
     }
 }

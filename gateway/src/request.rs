@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use gateway_config::client::Client;
 use gateway_config::snapshot::{Caller, Code, Decision};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::client::Client;
 use crate::connection::Connection;
 use crate::drain::InFlight;
 use crate::judge::Judgement;
@@ -38,6 +38,8 @@ pub(crate) struct RequestCtx {
     pub(crate) is_tls: bool,
     pub(crate) caller: Caller,
     pub(crate) own: Option<Own>,
+    /// The dice that were rolled for it.
+    pub(crate) entropy: u64,
     /// How the limits that counted it stand.
     pub(crate) verdict: Option<Verdict>,
     /// Headers that the gateway adds to the answer.
@@ -66,6 +68,7 @@ impl RequestCtx {
             is_tls: false,
             caller: Caller::Anonymous,
             own: None,
+            entropy: 0,
             verdict: None,
             extra: Vec::new(),
             has_cors: false,
@@ -90,6 +93,7 @@ impl RequestCtx {
         self.caller = judgement.caller;
         self.path = judgement.path;
         self.own = judgement.own;
+        self.entropy = judgement.entropy;
     }
 
     pub(crate) fn frame(&self) -> Frame<'_> {

@@ -30,6 +30,7 @@ use crate::drain::{Counted, Load};
 use crate::gate::{Gate, Surroundings};
 use crate::live::Current;
 use crate::observe::metrics::Metrics;
+use crate::observe::traffic::{self, Traffic};
 use crate::ops::Ops;
 use crate::proxy::Gateway;
 use crate::queue::Queues;
@@ -132,6 +133,14 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
     };
     tokio::spawn(sync.run(stop.clone()));
     tokio::spawn(upstream::refresh_forever(endpoints));
+    let traffic = Arc::new(Traffic::new(&settings.traffic, node.id, clock.clone()));
+    let writer = traffic::Writer {
+        traffic: traffic.clone(),
+        current: current.clone(),
+        store: store.clone(),
+        metrics: metrics.clone(),
+    };
+    let writer = tokio::spawn(writer.run(stop.clone()));
     let keeper = tokio::spawn(sync::keep_on_disk(disk, current.clone(), status.clone(), metrics.clone(), stop.clone()));
     let reporter = tokio::spawn(sync::report(store, current.clone(), status, clock, me, stop.clone()));
 
@@ -142,7 +151,7 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
     let (queues, mut background) = Queues::open(&around, traffic_bound)?;
     let streams = Arc::new(Streams::new(gate.clone(), current.clone()));
     tokio::spawn(streams.clone().run(stop.clone()));
-    let gateway = Gateway { current, load: load.clone(), metrics, gate: gate.clone(), streams, queues: queues.clone() };
+    let gateway = Gateway { current, load: load.clone(), metrics, gate: gate.clone(), streams, traffic, queues: queues.clone() };
     let app = Counted::new(http_proxy(&Arc::new(pingora_conf(settings, threads)), gateway), load.clone(), watch);
     let mut fds = Fds::new();
     let traffic = sockets.traffic.add_to(&mut fds);
@@ -162,8 +171,7 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
     let _ = serving.await;
     background.deliveries_over(patience_ends.saturating_duration_since(Instant::now())).await;
     stop.cancel();
-    let farewell =
-        futures::future::join4(reporter, keeper, gate.identity.keys.finished(), background.finished());
+    let farewell = futures::future::join5(reporter, keeper, writer, gate.identity.keys.finished(), background.finished());
     let _ = tokio::time::timeout(FAREWELL, farewell).await;
     let _ = ops_listener.0.send(true);
     tracing::info!("stopped");

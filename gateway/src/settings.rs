@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use gateway_config::settings::CommonSettings;
 
 use crate::identity::key::KeySettings;
+use crate::observe::traffic::TrafficSettings;
 use crate::queue::QueueSettings;
 
 #[derive(Parser, Debug)]
@@ -81,6 +82,8 @@ pub(crate) struct ServeSettings {
     pub(crate) keys: KeySettings,
     #[command(flatten)]
     pub(crate) queues: QueueSettings,
+    #[command(flatten)]
+    pub(crate) traffic: TrafficSettings,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -1,5 +1,6 @@
 //! The quickstart: what it prints works, line by line, and it ends with everything that it started.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use e2e::process::stack_binary;
@@ -72,6 +73,10 @@ async fn every_line_that_the_quickstart_prints_shows_what_it_says() {
         let after = demo.try_line("a change going live", 1).await;
         assert!(after.contains("\"version\":\"v2\""), "{after}");
     }
+    let session = demo.try_line("logging in", 0).await;
+    assert!(session.contains("\"accessToken\":\"gaa_"), "{session}");
+    let mode = std::fs::metadata(demo.data.path().join("admin-password")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
     let why = demo.try_line("why does a request", 0).await;
     assert!(why.contains("\"outcome\":\"forward\"") && why.contains("\"trail\""), "{why}");
     let denied = demo.try_line("deny by default", 0).await;
@@ -103,6 +108,8 @@ async fn the_quickstart_ends_with_its_children_and_keeps_what_was_changed() {
     demo = Quickstart { process: launch(&place), data: place };
     demo.wait_up().await;
     assert!(demo.process.output().contains("the configuration of an earlier start"), "{}", demo.process.output());
+    let session = demo.try_line("logging in", 0).await;
+    assert!(session.contains("\"accessToken\":\"gaa_"), "the password of the first start is still good: {session}");
     demo.process.signal(Signal::TERM);
     assert_eq!(demo.process.wait_exit().await, Exit::Code(0));
 }

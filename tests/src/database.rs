@@ -105,6 +105,22 @@ impl Database {
     }
 }
 
+impl Database {
+    /// The texts that a query answers of what changes all the time: on SQLite it is in a file of its own.
+    pub async fn runtime_texts(&self, sql: &str) -> Vec<String> {
+        let statement = AssertSqlSafe(sql.to_owned());
+        let url = self.url().replace("gateway.db", "runtime.db");
+        let found = async {
+            if self.is_sqlite() {
+                sqlx::query_scalar(statement).fetch_all(&mut SqliteConnection::connect(&url).await?).await
+            } else {
+                sqlx::query_scalar(statement).fetch_all(&mut PgConnection::connect(&url).await?).await
+            }
+        };
+        found.await.unwrap_or_else(|error: sqlx::Error| panic!("could not ask {sql:?}: {error}"))
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let Self::Shared { cluster, name } = self else { return };

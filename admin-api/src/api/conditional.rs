@@ -13,9 +13,14 @@ const NO_TAG: &str = "-";
 
 /// The answer to a read: the value, or 304 when the caller has it.
 pub(crate) fn read(headers: &HeaderMap, tag: &str, value: &Value) -> Response {
+    read_with(headers, tag, || json(value))
+}
+
+/// The same, where the answer is made only if the caller lacks it.
+pub(crate) fn read_with(headers: &HeaderMap, tag: &str, answer: impl FnOnce() -> Response) -> Response {
     let is_known = tags(headers, &IF_NONE_MATCH)
         .is_some_and(|tags| tags.iter().any(|it| it == "*" || it.strip_prefix("W/").unwrap_or(it) == tag));
-    let mut response = if is_known { StatusCode::NOT_MODIFIED.into_response() } else { json(value) };
+    let mut response = if is_known { StatusCode::NOT_MODIFIED.into_response() } else { answer() };
     put_tag(&mut response, tag);
     response
 }
@@ -40,6 +45,19 @@ pub(crate) fn expected(headers: &HeaderMap) -> Result<Expect, Failure> {
         (Some(tags), None) if tags.iter().any(|tag| tag == "*") => Ok(Expect::Tags(Vec::new())),
         // An empty list would mean any, and weak tags never match in If-Match.
         (Some(tags), None) => Ok(Expect::Tags(tags.into_iter().chain([NO_TAG.to_owned()]).collect())),
+    }
+}
+
+/// What whoever writes the whole configuration believes to find. An export's tag says behind the configuration's own what was
+/// exported, and that does not matter here.
+pub(crate) fn expected_of_all(headers: &HeaderMap) -> Result<Expect, Failure> {
+    match expected(headers)? {
+        Expect::Absent => Err(Failure::invalid_at("If-None-Match", "there always is a configuration; use If-Match")),
+        Expect::Tags(tags) => {
+            let own = |tag: String| tag.split('-').next().unwrap_or_default().to_owned();
+            Ok(Expect::Tags(tags.into_iter().map(own).collect()))
+        }
+        Expect::Anything => Ok(Expect::Anything),
     }
 }
 

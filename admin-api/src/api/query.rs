@@ -4,13 +4,14 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Query};
-use gateway_config::model::Problem;
+use gateway_config::document::Form;
+use gateway_config::model::{Kind, Problem};
 use http::request::Parts;
 
 use super::page::{LARGEST_PAGE, USUAL_PAGE};
 use crate::error::Failure;
 
-const LONGEST_WAIT: Duration = Duration::from_mins(1);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 /// No parameter is known here.
 #[derive(Debug)]
@@ -25,17 +26,37 @@ pub(crate) struct Paging {
     pub(crate) search: Option<String>,
 }
 
+/// The parameters of every list.
+pub(super) const LIST: [&str; 3] = ["limit", "cursor", "q"];
+
 /// `?wait=5s`
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wait(pub(crate) Option<Duration>);
 
-struct Given {
+/// `?sections=services,routes&format=yaml`
+#[derive(Debug)]
+pub(crate) struct Exporting {
+    /// All of them where none is named.
+    pub(crate) sections: Vec<Kind>,
+    pub(crate) form: Option<Form>,
+}
+
+/// `?dryRun=true&prune=true&wait=5s`
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Applying {
+    pub(crate) dry_run: bool,
+    pub(crate) prune: bool,
+    pub(crate) wait: Wait,
+}
+
+/// What a query string holds, and what is wrong with it.
+pub(super) struct Given {
     pairs: Vec<(String, String)>,
     problems: Vec<Problem>,
 }
 
 impl Given {
-    fn of(parts: &Parts, known: &[&str]) -> Result<Self, Failure> {
+    pub(super) fn of(parts: &Parts, known: &[&str]) -> Result<Self, Failure> {
         let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
             .map_err(|_| Failure::bad_request("the query string could not be read"))?
             .0;
@@ -50,7 +71,7 @@ impl Given {
         Ok(Self { pairs, problems })
     }
 
-    fn take<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+    pub(super) fn take<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let (_, text) = self.pairs.iter().find(|(given, _)| given == name)?;
         match read(text) {
             Ok(value) => Some(value),
@@ -61,7 +82,7 @@ impl Given {
         }
     }
 
-    fn into_result<T>(self, value: T) -> Result<T, Failure> {
+    pub(super) fn into_result<T>(self, value: T) -> Result<T, Failure> {
         if self.problems.is_empty() { Ok(value) } else { Err(Failure::invalid(self.problems)) }
     }
 }
@@ -78,7 +99,15 @@ impl<S: Sync> FromRequestParts<S> for Paging {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        let mut given = Given::of(parts, &["limit", "cursor", "q"])?;
+        let mut given = Given::of(parts, &LIST)?;
+        let paging = Self::among(&mut given);
+        given.into_result(paging)
+    }
+}
+
+impl Paging {
+    /// Of a list that knows other parameters, too.
+    pub(super) fn among(given: &mut Given) -> Self {
         let limit = given.take("limit", |text| {
             let limit = text.parse().ok().filter(|limit| (1..=LARGEST_PAGE).contains(limit));
             limit.ok_or_else(|| format!("must be a number from 1 to {LARGEST_PAGE}"))
@@ -86,7 +115,7 @@ impl<S: Sync> FromRequestParts<S> for Paging {
         let after =
             given.take("cursor", |text| read_cursor(text).ok_or_else(|| "is not a nextCursor of this list".to_owned()));
         let search = given.take("q", |text| Ok(text.to_owned()));
-        given.into_result(Self { limit: limit.unwrap_or(USUAL_PAGE), after, search })
+        Self { limit: limit.unwrap_or(USUAL_PAGE), after, search }
     }
 }
 
@@ -95,16 +124,61 @@ impl<S: Sync> FromRequestParts<S> for Wait {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
         let mut given = Given::of(parts, &["wait"])?;
-        let wait = given.take("wait", |text| {
-            let wait = duration(text).filter(|wait| *wait <= LONGEST_WAIT);
-            wait.ok_or_else(|| "must be a time up to 60s, such as 5s or 500ms".to_owned())
-        });
+        let wait = given.take("wait", read_wait);
         given.into_result(Self(wait))
     }
 }
 
+impl<S: Sync> FromRequestParts<S> for Exporting {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let mut given = Given::of(parts, &["sections", "format"])?;
+        let sections = given.take("sections", read_sections).unwrap_or_else(|| Kind::ALL.to_vec());
+        let form = given.take("format", |text| match text {
+            "json" => Ok(Form::Json),
+            "yaml" => Ok(Form::Yaml),
+            _ => Err("must be json or yaml".to_owned()),
+        });
+        given.into_result(Self { sections, form })
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Applying {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let mut given = Given::of(parts, &["dryRun", "prune", "wait"])?;
+        let dry_run = given.take("dryRun", switch).unwrap_or_default();
+        let prune = given.take("prune", switch).unwrap_or_default();
+        let wait = Wait(given.take("wait", read_wait));
+        given.into_result(Self { dry_run, prune, wait })
+    }
+}
+
+pub(super) fn read_wait(text: &str) -> Result<Duration, String> {
+    let wait = duration(text).filter(|wait| *wait <= LONGEST_WAIT);
+    wait.ok_or_else(|| "must be a time up to 60s, such as 5s or 500ms".to_owned())
+}
+
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "must be true or false".to_owned())
+}
+
+/// Names of sections, separated by commas.
+pub(crate) fn read_sections(text: &str) -> Result<Vec<Kind>, String> {
+    let kinds = text.split(',').map(|word| {
+        let kind = Kind::ALL.into_iter().find(|kind| kind.plural() == word.trim());
+        kind.ok_or_else(|| {
+            let known: Vec<&str> = Kind::ALL.into_iter().map(Kind::plural).collect();
+            format!("\"{}\" is no section; they are {}", word.trim(), known.join(", "))
+        })
+    });
+    kinds.collect()
+}
+
 /// `500ms`, `5s`, or plain seconds.
-fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     let (digits, unit): (&str, fn(u64) -> Duration) = match text.strip_suffix("ms") {
         Some(digits) => (digits, Duration::from_millis),
         None => (text.strip_suffix('s').unwrap_or(text), Duration::from_secs),

@@ -78,7 +78,7 @@ impl FromRequestParts<AppState> for ListTarget {
 }
 
 /// Percent-decoded; empty where the path ends before it.
-async fn parameter_of(parts: &mut Parts, state: &AppState, name: &str) -> Result<String, Failure> {
+pub(super) async fn parameter_of(parts: &mut Parts, state: &AppState, name: &str) -> Result<String, Failure> {
     let params = RawPathParams::from_request_parts(parts, state)
         .await
         .map_err(|_| Failure::bad_request("the path holds what is not UTF-8"))?;

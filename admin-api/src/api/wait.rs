@@ -3,9 +3,12 @@
 
 use std::time::Duration;
 
+use gateway_config::clock::Clock;
 use gateway_config::model::{Node, NodeState, Timestamp};
-use serde::Serialize;
+use gateway_config::store::Store;
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -24,12 +27,12 @@ pub(crate) struct Spread {
 }
 
 /// A node that does not serve the generation yet, or that nobody has heard of for a while.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct WaitingFor {
-    node: Uuid,
-    state: NodeState,
+    pub(crate) node: Uuid,
+    pub(crate) state: NodeState,
     /// That it reported last.
-    generation: u64,
+    pub(crate) generation: u64,
 }
 
 impl Spread {
@@ -65,20 +68,31 @@ impl Spread {
 
 /// Looks until it is done, the time is up or the process ends.
 pub(crate) async fn wait(state: &AppState, generation: u64, at_most: Duration) -> Spread {
+    wait_on(&*state.store, &*state.clock, &state.stopping, generation, at_most).await
+}
+
+/// The same without a server.
+pub(crate) async fn wait_on(
+    store: &dyn Store,
+    clock: &dyn Clock,
+    stopping: &CancellationToken,
+    generation: u64,
+    at_most: Duration,
+) -> Spread {
     let deadline = Instant::now() + at_most;
     let mut spread = Spread::default();
     loop {
         // With the database away for a moment the last look holds; the first look is given its time even with `wait=0`.
         let until = deadline.max(Instant::now() + Duration::from_millis(if spread.is_known { 0 } else { 250 }));
-        if let Ok(Ok(nodes)) = timeout_at(until, state.store.nodes()).await {
-            spread = Spread::of(&nodes, generation, state.clock.now());
+        if let Ok(Ok(nodes)) = timeout_at(until, store.nodes()).await {
+            spread = Spread::of(&nodes, generation, clock.now());
         }
         if spread.is_done() || Instant::now() + BETWEEN_LOOKS > deadline {
             return spread;
         }
         tokio::select! {
             () = sleep(BETWEEN_LOOKS) => {}
-            () = state.stopping.cancelled() => return spread,
+            () = stopping.cancelled() => return spread,
         }
     }
 }

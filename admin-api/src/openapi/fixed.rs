@@ -2,22 +2,22 @@
 
 use gateway_config::change::Proposal;
 use gateway_config::model::{Kind, Problem};
+use serde_json::json;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder};
 use utoipa::openapi::schema::{AdditionalProperties, Array, ObjectBuilder, OneOfBuilder};
 use utoipa::openapi::{Content, Paths, RefOr, ResponseBuilder, Schema};
 
 use super::parts::{
-    JSON, Secured, answer, any_object, body, if_none_match, in_path, named, of, operation, page_of, paging,
-    read_answer, refused, response, text,
+    JSON, Secured, answer, any_object, body_like, header, if_none_match, in_path, named, of, operation, page_of,
+    paging, read_answer, refused, response, text,
 };
-use super::schema_name;
+use super::{examples, schema_name};
 use crate::api::{Explained, NodeView, Question};
 
-const YAML: &str = "application/yaml";
+pub(super) const YAML: &str = "application/yaml";
 pub(super) const DOCUMENT: &str = "Document";
 
 pub(super) fn describe(paths: &mut Paths) {
-    add(paths, "/admin/config/export", HttpMethod::Get, export());
     add(paths, "/admin/config/validate", HttpMethod::Post, validate());
     add(paths, "/admin/explain", HttpMethod::Post, explain());
     add(paths, "/admin/nodes", HttpMethod::Get, nodes());
@@ -34,21 +34,18 @@ pub(super) fn describe(paths: &mut Paths) {
     let metrics = ResponseBuilder::new().description("Prometheus text").content("text/plain", plain());
     let metrics = operation("metrics", "itself", "Metrics").response("200", metrics.build());
     add(paths, "/metrics", HttpMethod::Get, refused(metrics, [405].iter()));
+    let page =
+        ResponseBuilder::new().description("A page").content("text/html", plain()).header("ETag", header("Its own"));
+    let page = operation("docs", "itself", "This description as a page, to browse and to try")
+        .parameter(if_none_match("The ETag of the page that the caller has"))
+        .response("200", page.build())
+        .response("304", response(304));
+    add(paths, "/docs", HttpMethod::Get, refused(page, [405].iter()));
     let described = operation("openapi", "itself", "This description")
         .parameter(if_none_match("The ETag of what the caller has"))
         .response("200", read_answer("OpenAPI 3.1", any_object()))
         .response("304", response(304));
     add(paths, "/openapi.json", HttpMethod::Get, refused(described, [405].iter()));
-}
-
-fn export() -> OperationBuilder {
-    let mut document = read_answer("The document", named(DOCUMENT));
-    document.content.insert(YAML.to_owned(), plain().into());
-    operation("exportConfig", "config", "The whole configuration as a document; YAML for Accept: application/yaml")
-        .parameter(if_none_match("The ETag of what the caller has"))
-        .response("200", document)
-        .response("304", response(304))
-        .secured(&[])
 }
 
 fn validate() -> OperationBuilder {
@@ -61,7 +58,7 @@ fn validate() -> OperationBuilder {
         .property("warnings", Array::new(of::<Problem>()))
         .required("warnings");
     operation("validateConfig", "config", "What is wrong with changes, or with a document; nothing is written")
-        .request_body(Some(body(&[JSON, YAML], &schema)))
+        .request_body(Some(body_like(&[JSON, YAML], &schema, &json!({"changes": examples::changes()}))))
         .response("200", answer("Could be written", valid.into()).build())
         .secured(&[413, 415])
 }
@@ -76,13 +73,13 @@ pub(super) fn document() -> RefOr<Schema> {
 }
 
 /// An object without unknown fields.
-fn closed() -> ObjectBuilder {
+pub(super) fn closed() -> ObjectBuilder {
     ObjectBuilder::new().additional_properties(Some(AdditionalProperties::FreeForm(false)))
 }
 
 fn explain() -> OperationBuilder {
     operation("explain", "insight", "What the gateway would do with a request, and why")
-        .request_body(Some(body(&[JSON], &of::<Question>())))
+        .request_body(Some(body_like(&[JSON], &of::<Question>(), &examples::question())))
         .response("200", answer("The decision and the steps that led to it", of::<Explained>()).build())
         .secured(&[413, 415])
 }

@@ -1,13 +1,14 @@
 //! The operations on the API keys of applications.
 
+use serde_json::json;
 use utoipa::ToSchema;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder};
 use utoipa::openapi::schema::{AllOfBuilder, Array, ObjectBuilder};
 use utoipa::openapi::{Paths, RefOr, Required, Response, ResponseBuilder, Schema};
 
 use super::parts::{
-    JSON, Secured, answer, body, header, if_match, if_none_match, in_path, integer, of, operation, page_of, paging,
-    read_answer, response, wait, write_headers,
+    JSON, Secured, answer, body_like, header, if_match, if_none_match, in_path, integer, of, operation, page_of,
+    paging, read_answer, response, wait, write_headers,
 };
 use super::resources::{MERGE_PATCH, add};
 use crate::api::{IssueKey, KeyView, PatchKey, RotateKey, ShownKey, WaitingFor};
@@ -36,7 +37,11 @@ fn list() -> OperationBuilder {
 fn create() -> OperationBuilder {
     about("createKey", "Make an API key; it is shown in this answer and never again")
         .parameter(wait())
-        .request_body(Some(body(&[JSON], &of::<IssueKey>())))
+        .request_body(Some(body_like(
+            &[JSON],
+            &of::<IssueKey>(),
+            &json!({"name": "the till in Bonn", "expiresAt": "2027-12-31T23:59:59Z"}),
+        )))
         .response("201", made("Made"))
         .response("202", made_but_waiting())
         .secured(&[404, 409, 413, 415])
@@ -56,7 +61,7 @@ fn patch() -> OperationBuilder {
     one("patchKey", "Rename an API key, or move the end of one that has not ended")
         .parameter(wait())
         .parameter(if_match())
-        .request_body(Some(body(&[MERGE_PATCH, JSON], &of::<PatchKey>())))
+        .request_body(Some(body_like(&[MERGE_PATCH, JSON], &of::<PatchKey>(), &json!({"name": "the till in Cologne"}))))
         .response("200", write_headers(changed).build())
         .response("202", response(202))
         .secured(&[404, 409, 412, 413, 415])
@@ -72,7 +77,7 @@ fn revoke() -> OperationBuilder {
 }
 
 fn rotate() -> OperationBuilder {
-    let mut may_be_empty = body(&[JSON], &of::<RotateKey>());
+    let mut may_be_empty = body_like(&[JSON], &of::<RotateKey>(), &json!({"overlapSeconds": 86_400}));
     may_be_empty.required = Some(Required::False);
     one("rotateKey", "Make an API key in place of this one, which is revoked at once or after an overlap")
         .parameter(wait())
@@ -84,7 +89,7 @@ fn rotate() -> OperationBuilder {
 }
 
 fn about(id: &str, summary: &str) -> OperationBuilder {
-    operation(id, "applications", summary).parameter(in_path("name"))
+    operation(id, "keys", summary).parameter(in_path("name"))
 }
 
 fn one(id: &str, summary: &str) -> OperationBuilder {

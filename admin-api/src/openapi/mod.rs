@@ -1,24 +1,38 @@
 //! The description of the API, OpenAPI 3.1: schemas from the model's own types, paths from the resources that the router is
 //! made of. The committed `openapi.json` is this, and a test compares them.
 
+mod admins;
+mod declarative;
+mod examples;
 mod fixed;
+mod history;
+mod import;
 mod keys;
 mod parts;
+mod refusals;
 mod resources;
+mod roles;
+mod tags;
+mod tidy;
+mod traffic;
 
 use gateway_config::change::Proposal;
 use gateway_config::model::{
-    Application, Certificate, Defaults, JwtIssuer, Kind, NodeState, Problem, Queue, Route, Service, ServiceVersion,
-    WhitelistEntry,
+    Application, AuditEntry, Certificate, Defaults, Generation, GenerationLine, JwtIssuer, Kind, NodeState, Problem,
+    Queue, Route, Service, ServiceVersion, WhitelistEntry,
 };
 use gateway_config::snapshot::TrailStep;
 use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::Components;
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Info, OpenApi, Paths};
 
 use crate::api::{Explained, IssueKey, KeyView, NodeView, PatchKey, Question, RotateKey, ShownKey, WaitingFor};
+use crate::api::{
+    AdminView, ChangePassword, CreateAdmin, CreateToken, Login, Me, PatchAdmin, Refresh, ShownToken, TokenView, Tokens,
+};
+use crate::auth::cookie::COOKIE_NAME;
 use crate::error::ErrorBody;
 use parts::{TOKEN, shared_responses};
 
@@ -26,14 +40,22 @@ const ABOUT: &str = "The control plane of Gatehouse. Every write makes at most o
     `?wait=5s` it is answered once every live gateway serves it. Reads carry an `ETag`; a write with `If-Match` is refused with 412 \
     when somebody else wrote in between.";
 
+const TOKENS: &str = "An access token of `POST /admin/auth/login`, a personal token of `POST /admin/users/{id}/tokens`, or \
+    `ADMIN_TOKEN`";
+const COOKIES: &str = "Of `POST /admin/auth/login` with `\"cookie\": true`. A request by cookie with a method other than GET, \
+    HEAD and OPTIONS needs the header `X-CSRF-Token`";
+
 /// Pretty, as committed.
 #[must_use]
 pub fn document() -> String {
-    described().to_pretty_json().unwrap_or_default()
+    serde_json::to_string_pretty(&value()).unwrap_or_default()
 }
 
 pub(crate) fn value() -> Value {
-    serde_json::to_value(described()).unwrap_or(Value::Null)
+    let mut value = serde_json::to_value(described()).unwrap_or(Value::Null);
+    tidy::tidy(&mut value);
+    roles::mark(&mut value);
+    value
 }
 
 fn described() -> OpenApi {
@@ -41,17 +63,25 @@ fn described() -> OpenApi {
     resources::describe(&mut paths);
     keys::describe(&mut paths);
     fixed::describe(&mut paths);
+    declarative::describe(&mut paths);
+    history::describe(&mut paths);
+    admins::describe(&mut paths);
+    import::describe(&mut paths);
+    traffic::describe(&mut paths);
     let mut info = Info::new("Gatehouse admin API", env!("CARGO_PKG_VERSION"));
     info.description = Some(ABOUT.to_owned());
     let mut api = OpenApi::new(info, paths);
     api.components = Some(components());
+    api.tags = Some(tags::all());
     api
 }
 
 fn components() -> Components {
     let mut components = Components::new();
-    let bearer = Http::builder().scheme(HttpAuthScheme::Bearer).description(Some("`ADMIN_TOKEN`")).build();
+    let bearer = Http::builder().scheme(HttpAuthScheme::Bearer).description(Some(TOKENS)).build();
     components.add_security_scheme(TOKEN, SecurityScheme::Http(bearer));
+    let cookie = ApiKeyValue::with_description(COOKIE_NAME, COOKIES);
+    components.add_security_scheme(roles::COOKIE, SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
     components.responses.extend(shared_responses());
     add::<ErrorBody<'static>>(&mut components);
     add::<Service>(&mut components);
@@ -71,6 +101,25 @@ fn components() -> Components {
     add::<PatchKey>(&mut components);
     add::<RotateKey>(&mut components);
     add::<WaitingFor>(&mut components);
+    add::<crate::api::Report>(&mut components);
+    add::<Generation>(&mut components);
+    add::<GenerationLine>(&mut components);
+    add::<AuditEntry>(&mut components);
+    add::<crate::api::Between>(&mut components);
+    add::<gateway_config::model::Sample>(&mut components);
+    add::<crate::api::Previewed>(&mut components);
+    add::<Login>(&mut components);
+    add::<Refresh>(&mut components);
+    add::<Tokens>(&mut components);
+    add::<Me>(&mut components);
+    add::<ChangePassword>(&mut components);
+    add::<AdminView>(&mut components);
+    add::<CreateAdmin>(&mut components);
+    add::<PatchAdmin>(&mut components);
+    add::<TokenView>(&mut components);
+    add::<ShownToken<'static>>(&mut components);
+    add::<CreateToken>(&mut components);
+    add::<crate::import::Imported>(&mut components);
     components.schemas.insert(fixed::DOCUMENT.to_owned(), fixed::document());
     for (name, schema) in [
         (Problem::name(), <Problem as utoipa::PartialSchema>::schema()),

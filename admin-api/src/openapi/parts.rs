@@ -2,16 +2,17 @@
 
 use std::borrow::Cow;
 
+use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa::openapi::header::Header;
 use utoipa::openapi::path::{OperationBuilder, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
 use utoipa::openapi::schema::{AdditionalProperties, Array, ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::security::SecurityRequirement;
-use utoipa::openapi::{Content, Ref, RefOr, Required, Response, ResponseBuilder, Schema};
+use utoipa::openapi::{Content, ContentBuilder, Ref, RefOr, Required, Response, ResponseBuilder, Schema};
 
+use super::refusals;
 use crate::api::{LARGEST_PAGE, USUAL_PAGE, WaitingFor};
-use crate::error::ErrorBody;
 
 /// The name of the security scheme.
 pub(super) const TOKEN: &str = "token";
@@ -43,7 +44,7 @@ pub(super) fn refused<'s>(operation: OperationBuilder, statuses: impl Iterator<I
 
 /// The answers that operations refer to, by their names.
 pub(super) fn shared_responses() -> impl Iterator<Item = (String, RefOr<Response>)> {
-    let refusals = [400, 401, 403, 404, 405, 409, 412, 413, 415, 422, 503];
+    let refusals = [400, 401, 403, 404, 405, 409, 412, 413, 415, 422, 429, 503];
     let refusals = refusals.into_iter().map(|status| (reason(status), RefOr::T(refusal(status))));
     refusals.chain([(reason(202), RefOr::T(accepted())), (reason(304), RefOr::T(not_modified()))])
 }
@@ -60,11 +61,13 @@ fn reason(status: u16) -> String {
 }
 
 fn refusal(status: u16) -> Response {
-    let response = answer(&reason(status), of::<ErrorBody<'static>>());
+    let words = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    let response = ResponseBuilder::new().description(words.unwrap_or("Refused"));
+    let response = response.content(JSON, refusals::content(status));
     let response = match status {
         401 => response.header("WWW-Authenticate", header("The scheme to use")),
         405 => response.header("Allow", header("The methods that are served here")),
-        503 => response.header("Retry-After", header("Seconds")),
+        429 | 503 => response.header("Retry-After", header("Seconds")),
         _ => response,
     };
     response.build()
@@ -114,13 +117,33 @@ pub(super) fn body(content_types: &[&str], schema: &RefOr<Schema>) -> RequestBod
         .build()
 }
 
+/// A body with an example of it.
+pub(super) fn body_like(content_types: &[&str], schema: &RefOr<Schema>, example: &Value) -> RequestBody {
+    let content = ContentBuilder::new().schema(Some(schema.clone())).example(Some(example.clone())).build();
+    let builder = RequestBodyBuilder::new().required(Some(Required::True));
+    content_types.iter().fold(builder, |body, content_type| body.content(*content_type, content.clone())).build()
+}
+
+/// A name or an id in the path; what it is, where there is no more to say than its name does.
 pub(super) fn in_path(name: &str) -> Parameter {
+    let (about, example) = match name {
+        "serviceName" => ("The service's name", "orders"),
+        "version" => ("The version's name in its service, or its id", "v2"),
+        "name" => ("The name", "shop"),
+        _ => ("The id", "01a1fef9-f7a5-7c41-9d3e-5b8f0c2a6e17"),
+    };
+    named_in_path(name, about, example)
+}
+
+pub(super) fn named_in_path(name: &str, about: &str, example: &str) -> Parameter {
     let schema = ObjectBuilder::new().schema_type(SchemaType::Type(Type::String)).min_length(Some(1));
     ParameterBuilder::new()
         .name(name)
         .parameter_in(ParameterIn::Path)
         .required(Required::True)
+        .description(Some(about))
         .schema(Some(schema))
+        .example(Some(example.into()))
         .build()
 }
 

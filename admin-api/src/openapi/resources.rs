@@ -1,13 +1,15 @@
 //! The operations of the resources, the same for all.
 
-use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder};
+use serde_json::Value;
+use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, Parameter};
+use utoipa::openapi::schema::{AllOfBuilder, ObjectBuilder};
 use utoipa::openapi::{Paths, RefOr, Response, ResponseBuilder, Schema};
 
 use super::parts::{
-    JSON, Secured, answer, any_object, body, header, if_match, if_none_match, in_path, named, operation, page_of,
-    paging, read_answer, response, wait, write_headers,
+    JSON, Secured, answer, any_object, body_like, header, if_match, if_none_match, in_path, named, named_in_path,
+    operation, page_of, paging, read_answer, response, wait, write_headers,
 };
-use super::{member_schema_name, schema_name};
+use super::{examples, member_schema_name, schema_name};
 use crate::resource::{RESOURCES, Resource};
 
 pub(super) const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -21,8 +23,12 @@ struct Described {
     word: String,
     schema: RefOr<Schema>,
     /// The names in the path: those of the collection, and the entity's own.
-    above: Vec<&'static str>,
-    own: Option<&'static str>,
+    above: Vec<Parameter>,
+    own: Option<Parameter>,
+    /// The field that a path names, or else a body must.
+    key: &'static str,
+    example: Value,
+    patch: Value,
 }
 
 pub(super) fn describe(paths: &mut Paths) {
@@ -40,10 +46,13 @@ pub(super) fn describe(paths: &mut Paths) {
             let member = Described {
                 tag: resource.kind.plural(),
                 id: schema.clone(),
-                word: format!("{} of a {}", members.word, resource.kind),
+                word: format!("{} of {}", with_article(members.word), with_article(resource.kind.word())),
                 schema: named(&schema),
-                above: resource.parameter.into_iter().collect(),
-                own: Some(members.parameter),
+                above: own_name(resource).into_iter().collect(),
+                own: Some(in_path(members.parameter)),
+                key: members.key(),
+                example: examples::member(resource.kind),
+                patch: examples::member_patch(resource.kind),
             };
             member.collection(paths, &resource.members_path(members));
             member.one(paths, &members.member_path(resource), true);
@@ -56,26 +65,32 @@ impl Described {
         let schema = schema_name(resource.kind);
         Self {
             tag: resource.kind.plural(),
-            word: resource.kind.word().to_owned(),
+            word: match resource.parameter {
+                Some(_) => with_article(resource.kind.word()),
+                None => format!("the {}", resource.kind.word()),
+            },
             schema: named(&schema),
             id: schema,
             above: Vec::new(),
-            own: resource.parameter,
+            own: own_name(resource),
+            key: resource.kind.name_field(),
+            example: examples::entity(resource.kind),
+            patch: examples::entity_patch(resource.kind),
         }
     }
 
     fn collection(&self, paths: &mut Paths, path: &str) {
         let list = self
-            .begin("list", "s", &format!("List: {}", self.word), false)
+            .begin("list", "s", &format!("List {}", self.several()), false)
             .parameters(Some(paging()))
             .parameter(if_none_match("The ETag of the page that the caller has"))
             .response("200", read_answer("A page", page_of(self.schema.clone())))
             .response("304", response(304))
             .secured(&[404]);
         let create = self
-            .begin("create", "", &format!("Create a {}", self.word), false)
+            .begin("create", "", &format!("Create {}", self.word), false)
             .parameter(wait())
-            .request_body(Some(body(&[JSON], &self.schema)))
+            .request_body(Some(body_like(&[JSON], &self.named_schema(), &self.example)))
             .response("201", self.written("Created", true))
             .response("202", response(202))
             .secured(&[404, 409, 413, 415]);
@@ -85,26 +100,26 @@ impl Described {
 
     fn one(&self, paths: &mut Paths, at: &str, can_delete: bool) {
         let show = self
-            .begin("get", "", &format!("Show the {}", self.word), true)
+            .begin("get", "", &format!("Show {}", self.word), true)
             .parameter(if_none_match("The ETag of what the caller has"))
             .response("200", read_answer("As it stands", self.schema.clone()))
             .response("304", response(304))
             .secured(&[404]);
         let put = self
-            .begin("put", "", &format!("Create or replace the {}", self.word), true)
+            .begin("put", "", &format!("Create or replace {}", self.word), true)
             .parameter(wait())
             .parameter(if_match())
             .parameter(if_none_match("* to create only"))
-            .request_body(Some(body(&[JSON], &self.schema)))
+            .request_body(Some(body_like(&[JSON], &self.schema, &self.without_name())))
             .response("200", self.written("Replaced, or equal already", false))
             .response("201", self.written("Created", true))
             .response("202", response(202))
             .secured(&[404, 409, 412, 413, 415]);
         let patch = self
-            .begin("patch", "", &format!("Change the {} by a JSON merge patch (RFC 7396)", self.word), true)
+            .begin("patch", "", &format!("Change {} by a JSON merge patch (RFC 7396)", self.word), true)
             .parameter(wait())
             .parameter(if_match())
-            .request_body(Some(body(&[MERGE_PATCH, JSON], &any_object())))
+            .request_body(Some(body_like(&[MERGE_PATCH, JSON], &any_object(), &self.patch)))
             .response("200", self.written("Changed, or equal already", false))
             .response("202", response(202))
             .secured(&[404, 409, 412, 413, 415]);
@@ -114,7 +129,7 @@ impl Described {
         if can_delete {
             let gone = ResponseBuilder::new().description("Gone");
             let delete = self
-                .begin("delete", "", &format!("Delete the {}", self.word), true)
+                .begin("delete", "", &format!("Delete {}", self.word), true)
                 .parameter(wait())
                 .parameter(if_match())
                 .response("202", response(202))
@@ -126,11 +141,35 @@ impl Described {
 
     /// `is_one`: the path goes on to a single one.
     fn begin(&self, verb: &str, plural: &str, summary: &str, is_one: bool) -> OperationBuilder {
-        let own = self.own.filter(|_| is_one);
-        let names = self.above.iter().copied().chain(own);
-        names.fold(operation(&format!("{verb}{}{plural}", self.id), self.tag, summary), |operation, name| {
-            operation.parameter(in_path(name))
-        })
+        let own = self.own.iter().filter(|_| is_one);
+        let names = self.above.iter().chain(own).cloned();
+        operation(&format!("{verb}{}{plural}", self.id), self.tag, summary).parameters(Some(names))
+    }
+
+    /// The schema of a body that must say the name, for its path does not.
+    fn named_schema(&self) -> RefOr<Schema> {
+        let name = ObjectBuilder::new().required(self.key);
+        AllOfBuilder::new().item(self.schema.clone()).item(name).into()
+    }
+
+    /// The example where the path says the name.
+    fn without_name(&self) -> Value {
+        let mut example = self.example.clone();
+        if let Some(fields) = example.as_object_mut() {
+            fields.remove(self.key);
+        }
+        example
+    }
+
+    /// `the versions of a service`, from `a version of a service`.
+    fn several(&self) -> String {
+        let bare = self.word.trim_start_matches("an ").trim_start_matches("a ");
+        let (word, rest) =
+            bare.split_once(" of ").map_or((bare, String::new()), |(word, of)| (word, format!(" of {of}")));
+        match word.strip_suffix("entry") {
+            Some(begin) => format!("the {begin}entries{rest}"),
+            None => format!("the {word}s{rest}"),
+        }
     }
 
     fn written(&self, description: &str, is_new: bool) -> Response {
@@ -138,6 +177,16 @@ impl Described {
         let told = if is_new { told.header("Location", header("Its path")) } else { told };
         write_headers(told).build()
     }
+}
+
+fn own_name(resource: &Resource) -> Option<Parameter> {
+    let about = format!("The {}'s name", resource.kind.word());
+    resource.parameter.map(|parameter| named_in_path(parameter, &about, examples::name(resource.kind)))
+}
+
+fn with_article(word: &str) -> String {
+    let article = if word.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {word}")
 }
 
 pub(super) fn add(paths: &mut Paths, path: &str, method: HttpMethod, operation: OperationBuilder) {

@@ -1,11 +1,14 @@
 //! A client of the admin API in process: `admin.put("/admin/…").json(value).send().await`. It looks up each answer in the
 //! API's description, so that no test can pass with a status that is not documented.
 
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 
-use admin_api::{AdminToken, AppState, router};
+use admin_api::{AdminToken, AppState, SessionSettings, router};
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use gateway_config::api_key::Argon2Settings;
 use gateway_config::clock::{ManualClock, new_id};
 use gateway_config::master_key::MasterKey;
@@ -33,7 +36,7 @@ pub(crate) struct Admin {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<ManualClock>,
     description: Value,
-    _dir: Option<TempDir>,
+    dir: Option<TempDir>,
 }
 
 pub(crate) struct Call<'a> {
@@ -43,6 +46,7 @@ pub(crate) struct Call<'a> {
     token: Option<String>,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
+    address: Option<IpAddr>,
 }
 
 pub(crate) struct Answer {
@@ -61,13 +65,23 @@ impl Admin {
         Self::over(store, Some(dir))
     }
 
+    /// A further admin API of the same fleet, over the same database.
+    pub(crate) fn another(&self) -> Self {
+        Self::over(self.store.clone(), None)
+    }
+
     pub(crate) fn over(store: Arc<dyn Store>, dir: Option<TempDir>) -> Self {
+        Self::with_sessions(store, dir, SessionSettings::default())
+    }
+
+    pub(crate) fn with_sessions(store: Arc<dyn Store>, dir: Option<TempDir>, sessions: SessionSettings) -> Self {
         let clock = Arc::new(ManualClock::at(Timestamp::from_micros(1_795_000_000_000_000)));
         let token = AdminToken::new(TOKEN).unwrap();
         let argon2 = Argon2Settings { argon2_memory_kib: 8, argon2_iterations: 1, argon2_parallelism: 1 };
         let state = AppState::new(store.clone(), clock.clone(), Some(token), &master_key(), argon2);
+        let state = state.with_sessions(sessions);
         let description = serde_json::from_str(&admin_api::document()).unwrap();
-        Self { router: router(state), store, clock, description, _dir: dir }
+        Self { router: router(state), store, clock, description, dir }
     }
 
     /// With a service `auth` and a public route `auth` that leads to it: generation 2.
@@ -77,6 +91,11 @@ impl Admin {
         admin.put("/admin/routing/services/auth").json(service).send().await.expect(201);
         admin.put("/admin/routing/routes/auth").json(route("/auth/{*rest}", "auth")).send().await.expect(201);
         admin
+    }
+
+    /// Where its database lies.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.as_ref().unwrap().path()
     }
 
     pub(crate) fn get(&self, path: impl Into<String>) -> Call<'_> {
@@ -101,7 +120,7 @@ impl Admin {
 
     pub(crate) fn call(&self, method: &'static str, path: impl Into<String>) -> Call<'_> {
         let (path, token) = (path.into(), Some(TOKEN.to_owned()));
-        Call { admin: self, method, path, token, headers: Vec::new(), body: Vec::new() }
+        Call { admin: self, method, path, token, headers: Vec::new(), body: Vec::new(), address: None }
     }
 
     /// A node that reported just now.
@@ -145,7 +164,7 @@ impl Admin {
         }
         let operation = here.find(|(_, other, _)| other.eq_ignore_ascii_case(method));
         let is_known = operation.is_some_and(|(_, _, it)| it["responses"].get(status.to_string()).is_some());
-        let nobody_serves_it = operation.is_none() && matches!(status, 401 | 405);
+        let nobody_serves_it = operation.is_none() && matches!(status, 401 | 403 | 405);
         assert!(is_known || nobody_serves_it, "{method} {path} answered {status}, which is not documented");
     }
 }
@@ -170,6 +189,12 @@ impl Call<'_> {
         self
     }
 
+    /// The other end of the connection.
+    pub(crate) fn from(mut self, address: &str) -> Self {
+        self.address = Some(address.parse().unwrap());
+        self
+    }
+
     pub(crate) async fn send(self) -> Answer {
         let mut request = Request::builder().method(self.method).uri(&self.path);
         if let Some(token) = &self.token {
@@ -178,7 +203,10 @@ impl Call<'_> {
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
-        let request = request.body(Body::from(self.body)).unwrap();
+        let mut request = request.body(Body::from(self.body)).unwrap();
+        if let Some(address) = self.address {
+            request.extensions_mut().insert(ConnectInfo(SocketAddr::from((address, 1))));
+        }
         let response = self.admin.router.clone().oneshot(request).await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();

@@ -28,6 +28,11 @@ async fn over_a_closed_database() -> Admin {
 }
 
 async fn everything_is_503(admin: &Admin) {
+    // Of the same fleet: it is not forged, and whether it is still good can't be told.
+    let elsewhere = Admin::start().await;
+    elsewhere.person("ada@example.com", "viewer").await;
+    let session = elsewhere.login("ada@example.com").await;
+    let (_, token) = elsewhere.token_of(&session, json!({"name": "ci"})).await;
     let body = json!({"defaultUrl": "http://a:1"});
     let calls = [
         admin.get(AUTH),
@@ -40,6 +45,11 @@ async fn everything_is_503(admin: &Admin) {
         admin.post("/admin/config/validate").json(json!({"changes": []})),
         admin.post("/admin/explain").json(json!({"method": "GET", "path": "/"})),
         admin.get("/readyz"),
+        admin.get("/admin/users"),
+        admin.try_login("ada@example.com", "correct horse battery"),
+        admin.get("/admin/auth/me").token(Some(&session.access)),
+        admin.refresh(&session.refresh),
+        admin.get("/admin/auth/me").token(Some(&token)),
     ];
     for answer in futures::future::join_all(calls.map(crate::client::Call::send)).await {
         let answer = answer.refused(503, "database_unavailable");
@@ -72,4 +82,7 @@ async fn what_needs_no_database_still_answers() {
         admin.get(path).send().await.expect(200);
     }
     admin.get("/admin/nodes").token(None).send().await.refused(401, "unauthorized");
+    let forged = format!("gaa_{}", "0".repeat(80));
+    admin.get("/admin/nodes").token(Some(&forged)).send().await.refused(401, "unauthorized");
+    admin.get("/admin/auth/me").send().await.expect(200);
 }

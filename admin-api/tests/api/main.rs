@@ -7,22 +7,39 @@
     reason = "what tests share fails by panicking, as tests do, and takes `json!(…)` as it comes"
 )]
 
+mod apply;
+mod audit;
 mod auth;
+mod backup;
 mod client;
 mod command;
+mod commands;
 mod conditional;
 mod config;
+mod cookie;
 mod database_away;
 mod described;
 mod errors;
 mod explain;
+mod export;
+mod first_admin;
+mod generations;
+mod import;
 mod itself;
 mod keys;
 mod lists;
+mod lockout;
 mod members;
 mod nodes;
+mod people;
+mod preview;
 mod resources;
 mod routes;
 mod serve;
 mod services;
+mod session;
+mod tokens;
+mod traffic;
+mod unused;
+mod users;
 mod wait;

@@ -12,9 +12,10 @@ use gateway_config::store;
 
 use crate::client::{MASTER_KEY, TOKEN};
 
-struct Served {
+/// `admin-api serve` as a process of its own.
+pub(crate) struct Served {
     process: Process,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// Kept open: a process that can't write its log any more is another test.
     _log: BufReader<ChildStderr>,
 }
@@ -23,12 +24,18 @@ struct Served {
 struct Process(Child);
 
 impl Served {
-    fn start(dir: &Path, database: &str) -> Self {
+    pub(crate) fn start(dir: &Path, database: &str) -> Self {
+        Self::start_with(dir, database, &[])
+    }
+
+    pub(crate) fn start_with(dir: &Path, database: &str, environment: &[(&str, &str)]) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_admin-api"))
             .args(["serve", "--listen", "127.0.0.1:0", "--database-url", database])
             .current_dir(dir)
             .env_clear()
             .envs([("ADMIN_TOKEN", TOKEN), ("GATEWAY_MASTER_KEY", MASTER_KEY), ("LOG_FORMAT", "json")])
+            .envs(environment.iter().copied())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -47,13 +54,22 @@ impl Served {
     }
 
     /// The status and the body.
-    fn send(&self, request: &str, body: &str) -> (u16, String) {
+    pub(crate) fn send(&self, request: &str, body: &str) -> (u16, String) {
         exchange(self.address, request, body)
     }
 
     fn signal(&self) {
         let id = self.process.0.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    }
+
+    /// Ends it, and answers what it wrote to its standard output.
+    pub(crate) fn end(mut self) -> String {
+        self.signal();
+        assert_eq!(self.exit_code(), Some(0));
+        let mut said = String::new();
+        self.process.0.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+        said
     }
 
     fn exit_code(&mut self) -> Option<i32> {

@@ -121,3 +121,23 @@ async fn warnings_are_counted_in_a_header_and_the_entity_stays_pure() {
     assert_eq!(written.header("x-config-warnings"), "1");
     assert!(written.body.get("warnings").is_none());
 }
+
+#[tokio::test]
+async fn maintenance_is_one_call_and_one_switch() {
+    let admin = Admin::with_auth().await;
+    let maintained = async |value| {
+        let patched = admin.patch(AUTH).json(json!({"maintenance": value})).send().await.expect(200);
+        patched.body["maintenance"].clone()
+    };
+    let usual = json!({"statusCode": 503, "message": "this service is under maintenance", "retryAfterSeconds": 60});
+    assert_eq!(maintained(json!({})).await, usual);
+    let question = json!({"method": "GET", "path": "/auth/x"});
+    let explained = admin.post("/admin/explain").json(question.clone()).send().await.expect(200);
+    assert_eq!((&explained.body["outcome"], &explained.body["code"]), (&json!("refuse"), &json!("maintenance")));
+    assert_eq!(maintained(json!({"message": "back at noon"})).await["message"], "back at noon");
+    assert_eq!(maintained(json!({})).await["message"], "back at noon", "the switch is on already");
+    assert_eq!(maintained(json!(null)).await, json!(null));
+    let explained = admin.post("/admin/explain").json(question).send().await.expect(200);
+    assert_eq!(explained.body["outcome"], "forward");
+    assert_eq!(maintained(json!({})).await, usual, "nothing is left of the last time");
+}

@@ -6,7 +6,7 @@ use anyhow::bail;
 use benches::compare::Rounds;
 use benches::peer::PeerName;
 use benches::stack::postgres_database;
-use benches::{flood, keys, memory, origin, policy, reload, routes};
+use benches::{admin, flood, keys, memory, origin, policy, reload, routes};
 use clap::{Args, Parser, Subcommand};
 
 #[derive(Parser)]
@@ -83,6 +83,14 @@ enum Command {
         #[arg(long, env = "GATEHOUSE_TEST_POSTGRES", hide_env_values = true)]
         postgres: Option<String>,
     },
+    /// The admin API on a large fleet: single writes, pages, export, documents, and the time until all nodes have heard of a change
+    Admin {
+        #[command(flatten)]
+        plan: admin::Plan,
+        /// A Postgres to measure too; a database is made in it
+        #[arg(long, env = "GATEHOUSE_TEST_POSTGRES", hide_env_values = true)]
+        postgres: Option<String>,
+    },
     /// Good requests with and without wrong keys beside them
     Flood(flood::Plan),
 }
@@ -98,6 +106,7 @@ fn main() -> anyhow::Result<()> {
             let (rounds, postgres) = ((*rounds).into(), postgres.as_deref());
             keys::run(&keys::Plan { rounds, applications, used, revocations, postgres }, origin)?
         }
+        Some(Command::Admin { plan, postgres }) => admin::run(plan, postgres.as_deref())?,
         Some(Command::Flood(plan)) => flood::run(plan, origin)?,
         None => cpu(&settings, origin)?,
     };

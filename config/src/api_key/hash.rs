@@ -122,6 +122,19 @@ impl Hasher {
         };
         tokio::task::spawn_blocking(hashing).await.map_err(|error| ended(&error))?
     }
+
+    /// Whether the stored hash is that of this key.
+    pub async fn verify(&self, key: &[u8], stored: &str) -> Result<bool, HashError> {
+        let ended = |error: &dyn fmt::Display| HashError::Hashing(error.to_string());
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|error| ended(&error))?;
+        let (key, stored): (Box<[u8]>, Box<str>) = (key.into(), stored.into());
+        let verifying = move || {
+            let verified = verify(&key, &stored);
+            drop(permit);
+            verified
+        };
+        tokio::task::spawn_blocking(verifying).await.map_err(|error| ended(&error))?
+    }
 }
 
 #[cfg(test)]
@@ -172,8 +185,11 @@ mod tests {
         let key = crate::api_key::generate(&crate::api_key::ChecksumKey::of(
             &crate::master_key::MasterKey::of("a text of more than 32 characters, I think").unwrap(),
         ));
-        let hashed = Hasher::new(CHEAP, 1).hash(&key).await.unwrap();
+        let lane = Hasher::new(CHEAP, 1);
+        let hashed = lane.hash(&key).await.unwrap();
         assert_eq!(hashed.prefix, key.prefix);
+        assert_eq!(lane.verify(key.text.expose().as_bytes(), &hashed.hash).await, Ok(true));
+        assert_eq!(lane.verify(b"another", &hashed.hash).await, Ok(false));
         assert!(verify(key.text.expose().as_bytes(), &hashed.hash).unwrap());
         assert!(!format!("{hashed:?}").contains("argon2id"));
     }

@@ -4,27 +4,36 @@
 //!
 //! The compiled head stays in memory and is brought up to date from the history, so a write costs what it changes.
 
+mod diff;
 mod error;
+mod history;
 mod keys;
+mod plan;
 mod proposal;
+mod rows;
 mod shape;
 mod stamp;
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use serde_json::Value;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Mutex;
 
 use crate::clock::Clock;
 use crate::model::{
-    Action, Actor, ChainKey, Change, Digest, Edit, EntityChange, FORMAT_VERSION, Item, Kind, LIVE_MILLIS, NewAudit,
-    Problem, Timestamp,
+    Action, Actor, ChainKey, Digest, Edit, EntityChange, FORMAT_VERSION, Item, Kind, LIVE_MILLIS, NewAudit, Problem,
 };
 use crate::snapshot::{Snapshot, compile};
-use crate::store::{Loaded, NewGeneration, Since, Store, StoreError, WriteTransaction};
+use crate::store::{Loaded, NewGeneration, ReadTransaction, Since, Store, WriteTransaction};
 
+use plan::{Base, Entity, Planned, Wanted, plan, read};
+use rows::Rows;
+
+pub use diff::{Diff, Update, Whole};
 pub use error::ChangeError;
+pub use history::Past;
 pub use keys::{Expiry, KeyChange, KeyError, KeyTarget, LONGEST_OVERLAP_SECONDS, tag_of_key};
 pub use proposal::{Expect, Member, Op, Proposal};
 
@@ -36,19 +45,42 @@ pub struct Changer {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     chain: ChainKey,
-    /// The newest head known to compile. Held over a write, so that writes of one process queue here and not in the database.
-    head: Mutex<Option<Arc<Snapshot>>>,
+    /// The newest head known to compile. What it lacks is read before it is built upon, so an old one costs time and no more.
+    head: RwLock<Option<Arc<Snapshot>>>,
+    /// Held over a write, so that writes of one process queue here and not in the database.
+    writing: Mutex<()>,
+    /// Held over a catching up for readers, so that they don't all compile the same.
+    reading: Mutex<()>,
 }
 
 /// What a write did, or would do.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Applied {
     /// The generation that holds now: a new one, or the head's when nothing changed.
     pub generation: u64,
-    /// One for each proposal.
+    /// That was the newest before.
+    pub before: u64,
+    /// Of what stood before.
+    pub digest_before: Digest,
+    /// One for each proposal, and behind them one for each entity that went because no proposal names it.
     pub outcomes: Vec<Done>,
     pub warnings: Vec<Problem>,
+    /// One for each entity that differs, as the history keeps it.
+    pub changes: Vec<EntityChange>,
     pub snapshot: Arc<Snapshot>,
+}
+
+/// What a write is made under.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// What the history says of it; made of the changes where nobody says it better.
+    pub summary: Option<String>,
+    /// The generation that must be the newest.
+    pub head: Option<u64>,
+    /// What must hold of the whole configuration's tag.
+    pub expect: Expect,
+    /// Everything of these kinds goes that no proposal names.
+    pub prune: Vec<Kind>,
 }
 
 #[derive(Clone, Debug)]
@@ -64,68 +96,92 @@ pub struct Done {
 impl Changer {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, chain: ChainKey) -> Self {
-        Self { store, clock, chain, head: Mutex::default() }
+        Self { store, clock, chain, head: RwLock::default(), writing: Mutex::default(), reading: Mutex::default() }
     }
 
-    /// The head, compiled and up to date.
+    /// The head, compiled and up to date. Waits for no write.
     pub async fn snapshot(&self) -> Result<Arc<Snapshot>> {
-        let mut head = self.head.lock().await;
-        if let Some(known) = head.as_ref() {
+        let _turn = self.reading.lock().await;
+        if let Some(known) = self.known() {
             match self.store.load_since(known.generation()).await? {
-                Since::UpToDate => return Ok(known.clone()),
+                Since::UpToDate => return Ok(known),
                 Since::Changed { change, spoilt, .. } if spoilt.is_empty() => {
                     if let Ok(next) = known.apply(&change) {
-                        return Ok(head.insert(Arc::new(next)).clone());
+                        return Ok(self.remember(next));
                     }
                 }
                 Since::Changed { .. } | Since::Reload => {}
             }
         }
-        let compiled = Arc::new(compile_loaded(self.store.load().await?)?);
-        Ok(head.insert(compiled).clone())
+        let loaded = self.store.load().await?;
+        Ok(self.remember(aside(true, || compile_loaded(loaded))?))
     }
 
     /// Reads everything again: finds rows that were edited by hand. `true` when the head in memory was not what is stored.
     pub async fn reconcile(&self) -> Result<bool> {
         let loaded = self.store.load().await?;
-        let mut head = self.head.lock().await;
-        let known = head.as_ref().map(|known| (known.generation(), known.digest()));
+        let known = self.known().map(|known| (known.generation(), known.digest()));
         // A write that came in between is newer than what was read.
         if known.is_some_and(|(generation, _)| generation > loaded.head.generation) {
             return Ok(false);
         }
-        let compiled = compile_loaded(loaded)?;
+        let compiled = aside(true, || compile_loaded(loaded))?;
         let differs =
             known.is_some_and(|known| known == (compiled.generation(), known.1) && known.1 != compiled.digest());
-        *head = Some(Arc::new(compiled));
+        self.remember(compiled);
         Ok(differs)
+    }
+
+    fn known(&self) -> Option<Arc<Snapshot>> {
+        self.head.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn remember(&self, snapshot: impl Into<Arc<Snapshot>>) -> Arc<Snapshot> {
+        let snapshot = snapshot.into();
+        *self.head.write().unwrap_or_else(PoisonError::into_inner) = Some(snapshot.clone());
+        snapshot
     }
 
     /// Makes the change, all of it or nothing.
     pub async fn write(&self, actor: impl Into<Actor> + Send, proposals: &[Proposal]) -> Result<Applied> {
+        self.write_under(actor, proposals, Terms::default()).await
+    }
+
+    /// The same, if the terms hold.
+    pub async fn write_under(
+        &self,
+        actor: impl Into<Actor> + Send,
+        proposals: &[Proposal],
+        terms: Terms,
+    ) -> Result<Applied> {
         let actor = actor.into();
-        let mut known = self.head.lock().await;
+        let wanted = Wanted { proposals, terms: &terms };
+        // What takes a while to plan is planned before anybody is kept from writing.
+        let ahead = if wanted.is_large() { Some(self.planned(&wanted).await?) } else { None };
+        if let Some(planned) = ahead.as_ref().filter(|planned| planned.edits.is_empty()) {
+            return Ok(planned.applied.clone());
+        }
+        let _turn = self.writing.lock().await;
         let mut transaction = self.store.begin().await?;
-        let planned = self.plan(&mut known, &mut *transaction, proposals).await?;
-        let Planned { applied, edits, changes } = planned;
+        let planned = match ahead {
+            Some(planned) if planned.still_holds(&mut *transaction).await? => planned,
+            _ => self.plan_in(&mut *transaction, &wanted).await?,
+        };
+        let Planned { mut applied, edits, .. } = planned;
         if edits.is_empty() {
+            transaction.end().await?;
             return Ok(applied);
         }
         self.refuse_old_nodes(&mut *transaction).await?;
-        for edit in &edits {
-            match edit {
-                Edit::Put(item) => transaction.put(item).await?,
-                Edit::Delete { kind, name } => transaction.delete(*kind, name).await?,
-            }
-        }
+        put(&mut *transaction, &edits).await?;
         let now = self.clock.now();
         let generation = NewGeneration {
             number: applied.generation,
             digest: applied.snapshot.digest(),
             created_at: now,
             actor: actor.name.clone(),
-            summary: summary(&changes),
-            changes,
+            summary: terms.summary.unwrap_or_else(|| summary(&applied.changes)),
+            changes: std::mem::take(&mut applied.changes),
         };
         let audit = NewAudit {
             at: now,
@@ -137,68 +193,63 @@ impl Changer {
         };
         transaction.audit(&audit, &self.chain).await?;
         transaction.commit(&generation).await?;
-        *known = Some(applied.snapshot.clone());
+        applied.changes = generation.changes;
+        self.remember(applied.snapshot.clone());
         Ok(applied)
     }
 
     /// What [`Self::write`] would do, without doing it.
     pub async fn dry_run(&self, proposals: &[Proposal]) -> Result<Applied> {
-        let mut known = self.head.lock().await;
-        let mut transaction = self.store.begin().await?;
-        Ok(self.plan(&mut known, &mut *transaction, proposals).await?.applied)
+        self.dry_run_under(proposals, &Terms::default()).await
     }
 
-    async fn plan(
-        &self,
-        known: &mut Option<Arc<Snapshot>>,
-        transaction: &mut dyn WriteTransaction,
-        proposals: &[Proposal],
-    ) -> Result<Planned> {
-        let base = base(known, transaction).await?;
-        let now = self.clock.now();
-        let mut touched = Touched::default();
-        let mut unreadable = Vec::new();
-        for proposal in proposals {
-            match touched.edit(transaction, proposal, now).await {
-                Err(ChangeError::Invalid(problems)) => unreadable.extend(problems),
-                edited => edited?,
-            }
-        }
-        if !unreadable.is_empty() {
-            unreadable.sort();
-            return Err(ChangeError::Invalid(unreadable));
-        }
-        let Touched { order, entities, outcomes } = touched;
-        let (mut edits, mut changes) = (Vec::new(), Vec::new());
-        for key in order {
-            let Some(entity) = entities.get(&key) else { continue };
-            let (kind, name) = key;
-            if entity.before.as_ref().map(Item::digest) == entity.after.as_ref().map(Item::digest) && !entity.was_spoilt
-            {
-                continue;
-            }
-            let public = |item: &Option<Item>| item.as_ref().map(Item::to_public_json);
-            changes.push(EntityChange {
-                kind,
-                name: name.clone(),
-                before: public(&entity.before),
-                after: public(&entity.after),
-            });
-            edits.push(match &entity.after {
-                Some(item) => Edit::Put(item.clone()),
-                None => Edit::Delete { kind, name },
-            });
-        }
+    /// What [`Self::write_under`] would do, without doing it. Keeps nobody from writing.
+    pub async fn dry_run_under(&self, proposals: &[Proposal], terms: &Terms) -> Result<Applied> {
+        Ok(self.planned(&Wanted { proposals, terms }).await?.applied)
+    }
+
+    async fn planned(&self, wanted: &Wanted<'_>) -> Result<Planned> {
+        let mut transaction = self.store.read().await?;
         let head = transaction.head();
-        let (generation, snapshot) = if edits.is_empty() {
-            (head.generation, base.compiled(head.generation, &[])?)
-        } else {
-            base.refuse_orphans(&edits)?;
-            (head.generation + 1, base.compiled(head.generation + 1, &edits)?)
-        };
-        let warnings = snapshot.warnings(&edits);
-        let applied = Applied { generation, outcomes, warnings, snapshot };
-        Ok(Planned { applied, edits, changes })
+        let (base, rows) = self.found(&mut *transaction, wanted).await?;
+        transaction.end().await?;
+        aside(wanted.is_large(), || plan(&base, head, rows, wanted, self.clock.now()))
+    }
+
+    async fn plan_in(&self, transaction: &mut dyn ReadTransaction, wanted: &Wanted<'_>) -> Result<Planned> {
+        let (base, rows) = self.found(transaction, wanted).await?;
+        aside(wanted.is_large(), || plan(&base, transaction.head(), rows, wanted, self.clock.now()))
+    }
+
+    /// All that a plan needs to know.
+    async fn found(&self, transaction: &mut dyn ReadTransaction, wanted: &Wanted<'_>) -> Result<(Base, Rows)> {
+        let base = self.base(transaction).await?;
+        let rows = Rows::read(transaction, &base, wanted).await?;
+        Ok((base, rows))
+    }
+
+    async fn base(&self, transaction: &mut dyn ReadTransaction) -> Result<Base> {
+        if let Some(known) = self.known() {
+            if known.generation() == transaction.head().generation {
+                return Ok(Base::Sound(known));
+            }
+            match transaction.load_since(known.generation()).await? {
+                Since::UpToDate => return Ok(Base::Sound(known)),
+                Since::Changed { change, spoilt, .. } if spoilt.is_empty() => {
+                    if let Ok(next) = known.apply(&change) {
+                        return Ok(Base::Sound(self.remember(next)));
+                    }
+                }
+                Since::Changed { .. } | Since::Reload => {}
+            }
+        }
+        let loaded = transaction.load().await?;
+        if loaded.spoilt.is_empty()
+            && let Ok(snapshot) = aside(true, || compile(&loaded.configuration, loaded.head.generation))
+        {
+            return Ok(Base::Sound(self.remember(snapshot)));
+        }
+        Ok(Base::Spoilt(Box::new(loaded)))
     }
 
     /// A node that can't read what this build writes would silently serve something else.
@@ -215,152 +266,31 @@ impl Changer {
     }
 }
 
-struct Planned {
-    applied: Applied,
-    edits: Vec<Edit>,
-    changes: Vec<EntityChange>,
-}
-
-/// What the locked head compiles to.
-enum Base {
-    Sound(Arc<Snapshot>),
-    /// Rows were spoilt by hand. A change that mends them all may pass.
-    Spoilt(Box<Loaded>),
-}
-
-async fn base(known: &mut Option<Arc<Snapshot>>, transaction: &mut dyn WriteTransaction) -> Result<Base> {
-    if let Some(snapshot) = known.as_ref() {
-        match transaction.load_since(snapshot.generation()).await? {
-            Since::UpToDate => return Ok(Base::Sound(snapshot.clone())),
-            Since::Changed { change, spoilt, .. } if spoilt.is_empty() => {
-                if let Ok(next) = snapshot.apply(&change) {
-                    return Ok(Base::Sound(known.insert(Arc::new(next)).clone()));
-                }
-            }
-            Since::Changed { .. } | Since::Reload => {}
-        }
-    }
-    let loaded = transaction.load().await?;
-    if loaded.spoilt.is_empty()
-        && let Ok(snapshot) = compile(&loaded.configuration, loaded.head.generation)
-    {
-        return Ok(Base::Sound(known.insert(Arc::new(snapshot)).clone()));
-    }
-    Ok(Base::Spoilt(Box::new(loaded)))
-}
-
-impl Base {
-    fn compiled(&self, generation: u64, edits: &[Edit]) -> Result<Arc<Snapshot>> {
-        let compiled = match self {
-            Self::Sound(snapshot) if edits.is_empty() => return Ok(snapshot.clone()),
-            Self::Sound(snapshot) => snapshot.apply(&Change { generation, edits: edits.to_vec() }),
-            Self::Spoilt(loaded) => {
-                let mut configuration = loaded.configuration.clone();
-                for edit in edits {
-                    match edit {
-                        Edit::Put(item) => drop(configuration.put(item.clone())),
-                        Edit::Delete { kind, name } => drop(configuration.remove(*kind, name)),
-                    }
-                }
-                let mended = |problem: &Problem| {
-                    edits.iter().any(|edit| {
-                        let prefix = format!("{}/{}", edit.kind().plural(), edit.name());
-                        problem.path.strip_prefix(&prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-                    })
-                };
-                let left: Vec<Problem> = loaded.spoilt.iter().filter(|problem| !mended(problem)).cloned().collect();
-                if left.is_empty() { compile(&configuration, generation) } else { Err(left) }
-            }
-        };
-        compiled.map(Arc::new).map_err(ChangeError::Invalid)
-    }
-
-    /// Deleting what something points at is a conflict, and its answer names the referrers.
-    fn refuse_orphans(&self, edits: &[Edit]) -> Result<()> {
-        let Self::Sound(snapshot) = self else { return Ok(()) };
-        let is_edited = |name: &str| edits.iter().any(|edit| edit.kind() == Kind::Route && edit.name() == name);
-        for edit in edits {
-            let Edit::Delete { kind, name } = edit else { continue };
-            let mut by: Vec<String> =
-                snapshot.referrers(*kind, name).filter(|route| !is_edited(route)).map(ToOwned::to_owned).collect();
-            by.sort_unstable();
-            if !by.is_empty() {
-                return Err(ChangeError::Referred { kind: *kind, name: name.clone(), by });
-            }
-        }
-        Ok(())
+impl Applied {
+    /// How many of the entities that were asked for stand as they stood.
+    #[must_use]
+    pub fn unchanged(&self) -> usize {
+        self.outcomes.iter().filter(|done| !done.changed).count()
     }
 }
 
-/// The entities that the proposals touch, as they were and as they will be.
-#[derive(Default)]
-struct Touched {
-    order: Vec<(Kind, String)>,
-    entities: HashMap<(Kind, String), Entity>,
-    outcomes: Vec<Done>,
-}
-
-struct Entity {
-    before: Option<Item>,
-    after: Option<Item>,
-    /// The row could not be read; whatever is written mends it.
-    was_spoilt: bool,
-}
-
-impl Touched {
-    async fn edit(
-        &mut self,
-        transaction: &mut dyn WriteTransaction,
-        proposal: &Proposal,
-        now: Timestamp,
-    ) -> Result<()> {
-        let key = (proposal.kind, proposal.name.clone());
-        if !self.entities.contains_key(&key) {
-            let (before, was_spoilt) = match transaction.get(proposal.kind, &proposal.name).await {
-                Ok(before) => (before, false),
-                Err(StoreError::Spoilt(_)) if proposal.replaces_all() => (None, true),
-                Err(error) => return Err(error.into()),
-            };
-            self.order.push(key.clone());
-            self.entities.insert(key.clone(), Entity { after: before.clone(), before, was_spoilt });
-        }
-        let Some(entity) = self.entities.get_mut(&key) else { return Ok(()) };
-        let current = entity.after.take();
-        let current_json = current.as_ref().map(Item::to_json);
-        let edited = if entity.was_spoilt && current.is_none() && proposal.deletes_whatever_stands() {
-            // There is nothing that could be read, but there is a row to delete.
-            None
-        } else {
-            proposal.edited(current.as_ref(), current_json.as_ref())?
-        };
-        let next = match edited {
-            None => None,
-            Some(value) => {
-                let value = stamp::stamped(proposal.kind, value, current_json.as_ref(), now);
-                Some(read(proposal, &value).map_err(ChangeError::Invalid)?)
-            }
-        };
-        let (was, is) = (current.as_ref().map(Item::digest), next.as_ref().map(Item::digest));
-        // Equal content keeps its times: nothing was updated.
-        let item = if was == is { current } else { next };
-        entity.after.clone_from(&item);
-        self.outcomes.push(Done {
-            kind: proposal.kind,
-            name: proposal.name.clone(),
-            created: proposal.creates(current_json.as_ref()),
-            changed: was != is || entity.was_spoilt,
-            item,
-        });
-        Ok(())
+async fn put(transaction: &mut dyn WriteTransaction, edits: &[Edit]) -> Result<()> {
+    let deleted = edits.iter().filter(|edit| matches!(edit, Edit::Delete { .. }));
+    let mut gone: BTreeMap<Kind, Vec<&str>> = BTreeMap::new();
+    for edit in deleted {
+        gone.entry(edit.kind()).or_default().push(edit.name());
     }
+    for (kind, names) in gone {
+        transaction.delete_all(kind, &names).await?;
+    }
+    let items: Vec<&Item> = edits.iter().filter_map(Edit::item).collect();
+    Ok(transaction.put_all(&items).await?)
 }
 
-/// The entity that the value holds.
-fn read(proposal: &Proposal, value: &Value) -> std::result::Result<Item, Vec<Problem>> {
-    let item = Item::from_json(proposal.kind, value.clone()).map_err(|problem| vec![problem])?;
-    let mut problems = Vec::new();
-    shape::check(value, &item.to_json(), &format!("{}/{}", proposal.kind.plural(), proposal.name), &mut problems);
-    if problems.is_empty() { Ok(item) } else { Err(problems) }
+/// Long computing must not keep what else a thread of the runtime has to do.
+fn aside<T>(is_long: bool, work: impl FnOnce() -> T) -> T {
+    let has_others = || Handle::try_current().is_ok_and(|it| it.runtime_flavor() == RuntimeFlavor::MultiThread);
+    if is_long && has_others() { tokio::task::block_in_place(work) } else { work() }
 }
 
 /// The tag by which a reader proves what it read: the entity's content hash, shortened.

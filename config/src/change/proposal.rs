@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{ChangeError, tag, tag_of_member};
+use super::{ChangeError, stamp, tag, tag_of_member};
 use crate::model::{Child, Item, Kind, Problem};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -67,6 +67,25 @@ impl Proposal {
         self.op == Op::Delete && self.member.is_none() && self.expect == Expect::Anything
     }
 
+    /// It says all of what stands there, and nothing else: so does an export, of very many entities. Ids, times and read-only members
+    /// don't matter, for they are not taken from what is put.
+    pub(super) fn repeats(&self, before: Option<&Value>) -> bool {
+        let (Some(Value::Object(before)), Some(value)) = (before, self.value.as_object()) else { return false };
+        let is_plain_put = self.op == Op::Put && self.member.is_none() && self.expect == Expect::Anything;
+        let matters = |name: &str| {
+            let is_read_only = |child: &Child| child.read_only && child.field == name;
+            !stamp::is_stamp(name) && !self.kind.children().iter().any(is_read_only)
+        };
+        let is_said = |(name, standing): (&String, &Value)| {
+            !matters(name)
+                || value.get(name).is_some_and(|said| {
+                    let is_child = self.kind.children().iter().any(|child| child.field == name);
+                    said == standing || (is_child && stamp::are_same_members(said, standing))
+                })
+        };
+        is_plain_put && value.keys().all(|name| before.contains_key(name)) && before.iter().all(is_said)
+    }
+
     pub(super) fn creates(&self, before: Option<&Value>) -> bool {
         self.op != Op::Delete
             && match &self.member {
@@ -77,17 +96,19 @@ impl Proposal {
 
     /// The whole entity as it would be; `None` when it is gone.
     pub(super) fn edited(&self, item: Option<&Item>, before: Option<&Value>) -> Result<Option<Value>, ChangeError> {
-        let tag = match &self.member {
-            None => item.map(|item| tag(item.digest())),
-            Some(member) => {
-                if before.is_none() {
-                    return Err(ChangeError::NotFound { what: format!("{} \"{}\"", self.kind, self.name) });
-                }
-                self.find_member(before, member).map(|found| tag_of_member(self.kind, found))
+        let stands = match &self.member {
+            None => item.is_some(),
+            Some(_) if before.is_none() => {
+                return Err(ChangeError::NotFound { what: format!("{} \"{}\"", self.kind, self.name) });
             }
+            Some(member) => self.find_member(before, member).is_some(),
         };
-        self.check_expected(tag.as_deref())?;
-        if tag.is_none() && self.op != Op::Put {
+        let tag = || match &self.member {
+            None => item.map(|item| tag(item.digest())),
+            Some(member) => self.find_member(before, member).map(|found| tag_of_member(self.kind, found)),
+        };
+        self.check_expected(stands, tag)?;
+        if !stands && self.op != Op::Put {
             return Err(ChangeError::NotFound { what: self.what() });
         }
         match &self.member {
@@ -150,12 +171,13 @@ impl Proposal {
         Ok(entity)
     }
 
-    fn check_expected(&self, tag: Option<&str>) -> Result<(), ChangeError> {
-        match (&self.expect, tag) {
-            (Expect::Anything, _) | (Expect::Absent, None) => Ok(()),
-            (Expect::Absent, Some(_)) => Err(ChangeError::Exists { what: self.what() }),
-            (Expect::Tags(tags), Some(tag)) if tags.is_empty() || tags.iter().any(|it| it == tag) => Ok(()),
-            (Expect::Tags(_), _) => Err(ChangeError::Stale { what: self.what() }),
+    fn check_expected(&self, stands: bool, tag: impl FnOnce() -> Option<String>) -> Result<(), ChangeError> {
+        match &self.expect {
+            Expect::Anything => Ok(()),
+            Expect::Absent if stands => Err(ChangeError::Exists { what: self.what() }),
+            Expect::Absent => Ok(()),
+            Expect::Tags(tags) if stands && (tags.is_empty() || tag().is_some_and(|tag| tags.contains(&tag))) => Ok(()),
+            Expect::Tags(_) => Err(ChangeError::Stale { what: self.what() }),
         }
     }
 
@@ -163,7 +185,7 @@ impl Proposal {
     fn name_it(&self, value: &mut Map<String, Value>, field: &str, name: &str) -> Result<(), ChangeError> {
         match value.get(field) {
             Some(Value::String(given)) if given == name => Ok(()),
-            None | Some(Value::Null) => {
+            None => {
                 value.insert(field.to_owned(), Value::from(name));
                 Ok(())
             }
@@ -254,6 +276,35 @@ mod tests {
             merge(&mut target, &patch);
             assert_eq!(target, expected);
         }
+    }
+
+    #[test]
+    fn only_what_says_all_that_stands_repeats_it() {
+        let before = json!({
+            "id": "1", "name": "shop", "description": "", "updatedAt": "x", "whitelist": [{"id": "2", "endpointPath": "/a"}],
+            "apiKeys": [{"prefix": "p"}],
+        });
+        let repeats = |value: Value| Proposal::put(Kind::Application, "shop", value).repeats(Some(&before));
+        let whole = json!({"name": "shop", "description": "", "whitelist": [{"endpointPath": "/a"}]});
+        assert!(repeats(whole.clone()) && repeats(before.clone()));
+        for (field, value) in [
+            ("description", json!("new")),
+            ("unknown", json!(null)),
+            ("whitelist", json!([])),
+            ("whitelist", json!([{"endpointPath": "/a", "unknown": 1}])),
+            ("whitelist", json!([{"endpointPath": "/b"}])),
+        ] {
+            let mut other = whole.clone();
+            other[field] = value;
+            assert!(!repeats(other));
+        }
+        assert!(
+            !repeats(json!({"name": "shop", "whitelist": [{"endpointPath": "/a"}]})),
+            "what is not said has its default"
+        );
+        let patch = Proposal { op: Op::Patch, ..Proposal::put(Kind::Application, "shop", whole.clone()) };
+        assert!(!patch.repeats(Some(&before)));
+        assert!(!Proposal::put(Kind::Application, "shop", whole).repeats(None));
     }
 
     #[test]

@@ -10,30 +10,36 @@ use super::{Id, Limit, Timestamp};
 pub struct Application {
     #[schema(value_type = uuid::Uuid, read_only)]
     pub id: Id<Application>,
-    /// Unique.
-    #[schema(example = "shop")]
+    /// Unique; letters, digits and `-._`.
+    #[schema(example = "shop", pattern = r"^[A-Za-z0-9._-]{1,128}$")]
     pub name: String,
     pub description: String,
     /// Names of services or queues. Empty: none; `["*"]`: all.
     pub allowed_services: Vec<String>,
     /// API versions. Empty: none; `["*"]`: all.
     pub allowed_versions: Vec<String>,
+    /// If not, its callers are answered 403 `application_inactive`.
     pub is_active: bool,
     /// Only these bind a token to this application.
     pub jwt_clients: Vec<JwtClient>,
+    /// For all that it sends, whatever the route.
     pub limits: Vec<Limit>,
-    #[schema(value_type = Vec<String>)]
+    /// Networks that may call. Empty: all.
+    #[schema(value_type = Vec<String>, example = json!(["10.0.0.0/8"]))]
     pub ip_allow: Vec<ipnet::IpNet>,
-    #[schema(value_type = Vec<String>)]
+    /// Networks that may not, whatever `ipAllow` says.
+    #[schema(value_type = Vec<String>, example = json!(["10.6.6.0/24"]))]
     pub ip_deny: Vec<ipnet::IpNet>,
     /// Hosts that task callbacks may go to.
     pub callback_hosts: Vec<String>,
+    /// The endpoints that it may call.
     pub whitelist: Vec<WhitelistEntry>,
+    /// Made, changed and revoked by calls of their own.
     #[schema(read_only)]
     pub api_keys: Vec<ApiKey>,
-    #[schema(value_type = String, read_only)]
+    #[schema(value_type = String, format = DateTime, read_only)]
     pub created_at: Timestamp,
-    #[schema(value_type = String, read_only)]
+    #[schema(value_type = String, format = DateTime, read_only)]
     pub updated_at: Timestamp,
 }
 
@@ -62,7 +68,11 @@ impl Default for Application {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct JwtClient {
+    /// The name of an issuer here, not its URL.
+    #[schema(min_length = 1, example = "login")]
     pub issuer: String,
+    /// What the issuer calls this client, as in a token's `azp`.
+    #[schema(min_length = 1, example = "shop-frontend")]
     pub client_id: String,
 }
 
@@ -73,6 +83,7 @@ pub struct WhitelistEntry {
     #[schema(value_type = uuid::Uuid, read_only)]
     pub id: Id<WhitelistEntry>,
     /// A pattern like a route's, matched on the client's path.
+    #[schema(example = "/api/{version}/orders/{*rest}", pattern = "^/")]
     pub endpoint_path: String,
     /// Empty: none; `["*"]`: all.
     pub allowed_methods: Vec<String>,
@@ -82,9 +93,9 @@ pub struct WhitelistEntry {
     pub rate_limit: u32,
     /// No credentials needed.
     pub is_public: bool,
-    #[schema(value_type = String, read_only)]
+    #[schema(value_type = String, format = DateTime, read_only)]
     pub created_at: Timestamp,
-    #[schema(value_type = String, read_only)]
+    #[schema(value_type = String, format = DateTime, read_only)]
     pub updated_at: Timestamp,
 }
 
@@ -94,17 +105,20 @@ pub struct WhitelistEntry {
 pub struct ApiKey {
     #[schema(value_type = uuid::Uuid)]
     pub id: Id<ApiKey>,
+    /// What it is for, in words.
     pub name: String,
     /// The public part by which the key is found.
     pub prefix: String,
     /// argon2id PHC string. The admin API never shows it.
     pub api_key_hash: String,
-    #[schema(value_type = Option<String>)]
+    /// From then on it is refused; null: never.
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Timestamp>,
+    /// False once it was revoked, for good.
     pub is_active: bool,
-    #[schema(value_type = String)]
+    #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
-    #[schema(value_type = String)]
+    #[schema(value_type = String, format = DateTime)]
     pub updated_at: Timestamp,
 }
 

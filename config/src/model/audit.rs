@@ -19,6 +19,28 @@ pub enum Action {
     ConfigWrite,
     #[serde(rename = "node.remove")]
     NodeRemove,
+    #[serde(rename = "auth.login")]
+    AuthLogin,
+    #[serde(rename = "auth.login_failed")]
+    AuthLoginFailed,
+    #[serde(rename = "auth.logout")]
+    AuthLogout,
+    #[serde(rename = "auth.refresh_reused")]
+    AuthRefreshReused,
+    #[serde(rename = "auth.password")]
+    AuthPassword,
+    #[serde(rename = "admin.create")]
+    AdminCreate,
+    #[serde(rename = "admin.update")]
+    AdminUpdate,
+    #[serde(rename = "admin.delete")]
+    AdminDelete,
+    #[serde(rename = "token.create")]
+    TokenCreate,
+    #[serde(rename = "token.revoke")]
+    TokenRevoke,
+    #[serde(rename = "backup.restore")]
+    BackupRestore,
 }
 
 /// Something that was done, before it has a place in the audit.

@@ -11,17 +11,23 @@ pub struct Certificate {
     #[schema(value_type = uuid::Uuid, read_only)]
     #[serde(default)]
     pub id: Id<Certificate>,
-    /// Unique.
+    /// Unique; letters, digits and `-._`.
+    #[schema(example = "shop", pattern = r"^[A-Za-z0-9._-]{1,128}$")]
     #[serde(default)]
     pub name: String,
+    /// Host names that it is shown for; `*.example.com` stands for every host right below.
+    #[schema(min_items = 1, example = json!(["shop.example.com"]))]
     pub hosts: Vec<String>,
+    /// The certificate and those between it and the root, as PEM.
+    #[schema(pattern = "-----BEGIN CERTIFICATE-----")]
     pub certificate_pem: String,
-    #[schema(value_type = String, example = "file:shop.key")]
+    /// A secret reference: `env:GATEWAY_SECRET_NAME`, or `file:NAME` in the secrets directory.
+    #[schema(value_type = String, example = "file:shop.key", pattern = r"^(env:GATEWAY_SECRET_[A-Z0-9_]+|file:[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254})$")]
     pub private_key: SecretRef,
-    #[schema(value_type = String, read_only)]
+    #[schema(value_type = String, format = DateTime, read_only)]
     #[serde(default)]
     pub created_at: Timestamp,
-    #[schema(value_type = String, read_only)]
+    #[schema(value_type = String, format = DateTime, read_only)]
     #[serde(default)]
     pub updated_at: Timestamp,
 }

@@ -13,22 +13,32 @@ pub struct Defaults {
     #[schema(value_type = uuid::Uuid, read_only)]
     pub id: Id<Defaults>,
     /// Always `defaults`.
+    #[schema(pattern = "^defaults$")]
     pub name: String,
+    /// For every request of the fleet.
     pub limits: Vec<Limit>,
-    #[schema(value_type = Vec<String>)]
+    /// Networks that may call. Empty: all.
+    #[schema(value_type = Vec<String>, example = json!(["10.0.0.0/8"]))]
     pub ip_allow: Vec<ipnet::IpNet>,
-    #[schema(value_type = Vec<String>)]
+    /// Networks that may not, whatever `ipAllow` says.
+    #[schema(value_type = Vec<String>, example = json!(["10.6.6.0/24"]))]
     pub ip_deny: Vec<ipnet::IpNet>,
+    /// For routes that say nothing of it.
     pub cors: Option<Cors>,
     /// Headers on every answer.
     #[schema(value_type = std::collections::HashMap<String, String>)]
     pub security_headers: BTreeMap<String, String>,
+    /// Of a request, unless its route says otherwise.
     pub max_body_bytes: u64,
+    /// Of a request's head.
+    #[schema(minimum = 1024)]
     pub max_header_bytes: u32,
+    /// Of a request's target.
+    #[schema(minimum = 256)]
     pub max_uri_bytes: u32,
-    #[schema(value_type = String, read_only)]
+    #[schema(value_type = String, format = DateTime, read_only)]
     pub created_at: Timestamp,
-    #[schema(value_type = String, read_only)]
+    #[schema(value_type = String, format = DateTime, read_only)]
     pub updated_at: Timestamp,
 }
 

@@ -22,6 +22,15 @@ impl Edit {
         }
     }
 
+    /// What stands there afterwards.
+    #[must_use]
+    pub fn item(&self) -> Option<&Item> {
+        match self {
+            Self::Put(item) => Some(item),
+            Self::Delete { .. } => None,
+        }
+    }
+
     #[must_use]
     pub fn name(&self) -> &str {
         match self {

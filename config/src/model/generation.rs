@@ -16,7 +16,19 @@ pub struct Generation {
     pub changes: Vec<EntityChange>,
 }
 
-/// An entity before and after; never with key hashes.
+/// The same in a listing, without what it changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GenerationLine {
+    pub number: u64,
+    #[schema(value_type = String)]
+    pub created_at: Timestamp,
+    pub actor: String,
+    #[schema(example = "update route orders")]
+    pub summary: String,
+}
+
+/// An entity before and after; never with key hashes. Of an application's keys only those are listed that differ.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EntityChange {

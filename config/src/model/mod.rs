@@ -1,6 +1,7 @@
 //! What operators edit: plain typed data, one file an entity. JSON names are camelCase, and unknown fields are refused.
 
 mod actor;
+mod admin;
 mod application;
 mod audit;
 mod certificate;
@@ -19,6 +20,7 @@ mod policy;
 mod problem;
 mod queue;
 mod route;
+mod sample;
 mod secret;
 mod service;
 mod task;
@@ -26,6 +28,7 @@ mod timestamp;
 mod word;
 
 pub use actor::Actor;
+pub use admin::{Admin, AdminSession, PersonalToken, Role};
 pub use application::{ApiKey, Application, JwtClient, WhitelistEntry};
 pub use audit::{Action, AuditChange, AuditEntry, ChainKey, NewAudit};
 pub use certificate::Certificate;
@@ -33,7 +36,7 @@ pub use configuration::Configuration;
 pub use defaults::{DEFAULTS_NAME, Defaults};
 pub use digest::Digest;
 pub use edit::{Change, Edit};
-pub use generation::{EntityChange, Generation};
+pub use generation::{EntityChange, Generation, GenerationLine};
 pub use id::Id;
 pub use issuer::{ClaimPointers, JwtAlgorithm, JwtIssuer};
 pub use item::{Entity, Item};
@@ -45,6 +48,9 @@ pub use policy::{
 pub use problem::Problem;
 pub use queue::{Broker, Destination, OnBrokerDown, Queue};
 pub use route::{Aggregate, AggregatePart, Channel, Redirect, Respond, Route, Screening, Target};
+pub use sample::{
+    Kept, NAMELESS, SAMPLE_MINUTES, Sample, SampledCaller, SampledOutcome, SampledRequest, SampledToken,
+};
 pub use secret::{SECRET_ENV_PREFIX, SecretRef};
 pub use service::{
     API_VERSION_HEADER, Algorithm, Ejection, HealthCheck, Instance, LoadBalancing, Maintenance, Protocol, Retries,

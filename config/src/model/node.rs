@@ -25,7 +25,7 @@ pub struct Node {
     pub digest: String,
     /// What is degraded and why; empty when nothing is.
     pub degraded: Vec<String>,
-    #[schema(value_type = String)]
+    #[schema(value_type = String, format = DateTime)]
     pub last_seen: Timestamp,
     /// It drained, or an admin removed it.
     pub has_left: bool,

@@ -13,7 +13,9 @@ pub struct Access {
     pub any_of: Vec<Credential>,
     /// Callers must belong to an application; otherwise roles and scopes alone decide.
     pub application_required: bool,
+    /// The token must have one of these. Empty: any will do.
     pub roles: Vec<String>,
+    /// The token must have all of these.
     pub scopes: Vec<String>,
     pub invalid_credentials: InvalidCredentials,
     /// Keep the `Authorization` header from the backend.
@@ -55,10 +57,15 @@ pub enum InvalidCredentials {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Limit {
+    /// So many …
+    #[schema(minimum = 1, example = 100)]
     pub requests: u32,
+    /// … in so many seconds.
+    #[schema(minimum = 1, example = 60)]
     pub per_seconds: u32,
     /// How many may come at once; absent: `requests`.
     #[serde(default)]
+    #[schema(minimum = 1)]
     pub burst: Option<u32>,
     #[serde(default)]
     pub by: LimitBy,
@@ -98,9 +105,13 @@ pub struct Cors {
     pub allow_origins: Vec<String>,
     /// Empty: the methods that the route takes.
     pub allow_methods: Vec<String>,
+    /// Empty: those that the browser asks for.
     pub allow_headers: Vec<String>,
+    /// That scripts may read of an answer.
     pub expose_headers: Vec<String>,
+    /// Cookies and `Authorization` may be sent; not together with the origin `*`.
     pub allow_credentials: bool,
+    /// How long browsers may remember the answer to a preflight.
     pub max_age_seconds: u32,
 }
 
@@ -128,10 +139,13 @@ pub struct Transform {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct HeaderEdits {
+    /// In place of what stands there.
     #[schema(value_type = std::collections::HashMap<String, String>)]
     pub set_headers: BTreeMap<String, String>,
+    /// Beside what stands there.
     #[schema(value_type = std::collections::HashMap<String, String>)]
     pub add_headers: BTreeMap<String, String>,
+    /// Names of headers that are taken away.
     pub remove_headers: Vec<String>,
 }
 
@@ -139,10 +153,13 @@ pub struct HeaderEdits {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Cache {
+    /// How long an answer is fresh.
     pub ttl_seconds: u32,
     /// How long an old answer may stand in while a new one is fetched or the backend is away.
     pub stale_seconds: u32,
+    /// Request headers that tell answers apart.
     pub vary_headers: Vec<String>,
+    /// Larger answers are not kept.
     pub max_body_bytes: u64,
 }
 

@@ -12,15 +12,16 @@ use super::{Access, Cache, Cors, Id, Limit, Retries, Timeouts, Timestamp, Transf
 pub struct Route {
     #[schema(value_type = uuid::Uuid, read_only)]
     pub id: Id<Route>,
-    /// Unique.
-    #[schema(example = "auth")]
+    /// Unique; letters, digits and `-._`.
+    #[schema(example = "orders", pattern = r"^[A-Za-z0-9._-]{1,128}$")]
     pub name: String,
-    /// Empty: any host. `*.example.com` stands for every host below `example.com`.
+    /// Lower case, without port. Empty: any host. `*.example.com` stands for every host below `example.com`.
     pub hosts: Vec<String>,
     /// Literal segments, `{name}` for one segment and `{*rest}` for all that follow.
-    #[schema(example = "/api/{version}/auth/{*rest}")]
+    #[schema(example = "/api/{version}/orders/{*rest}", pattern = "^/")]
     pub path: String,
-    /// Empty: any method.
+    /// In capitals. Empty: any method.
+    #[schema(example = json!(["GET", "POST"]))]
     pub methods: Vec<String>,
     /// Header conditions: an exact value, or `~regex`.
     #[schema(value_type = std::collections::HashMap<String, String>)]
@@ -34,22 +35,28 @@ pub struct Route {
     /// The path that the backend sees, made of the pattern's names: `/v1/{rest}`. Absent: the client's path.
     pub rewrite: Option<String>,
     pub access: Access,
+    /// For this route alone.
     pub limits: Vec<Limit>,
     pub cors: Option<Cors>,
     pub screening: Screening,
-    #[schema(value_type = Vec<String>)]
+    /// Networks that may call. Empty: all.
+    #[schema(value_type = Vec<String>, example = json!(["10.0.0.0/8"]))]
     pub ip_allow: Vec<ipnet::IpNet>,
-    #[schema(value_type = Vec<String>)]
+    /// Networks that may not, whatever `ipAllow` says.
+    #[schema(value_type = Vec<String>, example = json!(["10.6.6.0/24"]))]
     pub ip_deny: Vec<ipnet::IpNet>,
     pub transform: Option<Transform>,
     pub cache: Option<Cache>,
+    /// Of a request; absent: the fleet's default.
     pub max_body_bytes: Option<u64>,
     pub timeouts: Timeouts,
+    /// Instead of its service's.
     pub retries: Option<Retries>,
+    /// If not, it does not exist for requests.
     pub is_active: bool,
-    #[schema(value_type = String, read_only)]
+    #[schema(value_type = String, format = DateTime, read_only)]
     pub created_at: Timestamp,
-    #[schema(value_type = String, read_only)]
+    #[schema(value_type = String, format = DateTime, read_only)]
     pub updated_at: Timestamp,
 }
 
@@ -109,6 +116,7 @@ impl Default for Target {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Channel {
+    /// The name of a queue.
     pub queue: String,
     /// JSON pointer in the message → template on the caller's identity. Mandatory: without it everyone would see everything.
     #[schema(value_type = std::collections::HashMap<String, String>)]
@@ -119,6 +127,7 @@ pub struct Channel {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Aggregate {
+    /// Each is asked at the same time.
     pub parts: Vec<AggregatePart>,
 }
 
@@ -127,9 +136,11 @@ pub struct Aggregate {
 pub struct AggregatePart {
     /// The field of the answer that holds this part.
     pub name: String,
+    /// The name of a service.
     pub service: String,
     /// Template of the pattern's names.
     pub path: String,
+    /// The answer is given without this part where it fails.
     #[serde(default)]
     pub optional: bool,
 }
@@ -141,6 +152,7 @@ pub struct Redirect {
     #[schema(example = "https://example.com/{rest}")]
     pub location: String,
     /// 301, 302, 303, 307 or 308.
+    #[schema(minimum = 301, maximum = 308, default = found)]
     #[serde(default = "found")]
     pub status_code: u16,
 }
@@ -153,10 +165,15 @@ fn found() -> u16 {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Respond {
+    /// Of the answer.
+    #[schema(minimum = 200, maximum = 599, default = ok)]
     #[serde(default = "ok")]
     pub status_code: u16,
+    /// Of the body.
+    #[schema(default = plain_text)]
     #[serde(default = "plain_text")]
     pub content_type: String,
+    /// As it is sent.
     #[serde(default)]
     pub body: String,
 }

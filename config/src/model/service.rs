@@ -12,35 +12,44 @@ pub struct Service {
     #[schema(value_type = uuid::Uuid, read_only)]
     pub id: Id<Service>,
     /// Unique; lower-case letters, digits and `-`, at most 63.
-    #[schema(example = "auth")]
+    #[schema(example = "orders", pattern = r"^[a-z0-9-]{1,63}$")]
     pub service_name: String,
+    /// In words, for people.
     pub description: String,
     /// Where requests go that no version takes.
-    #[schema(example = "http://127.0.0.1:7200")]
+    #[schema(example = "http://127.0.0.1:7000")]
     pub default_url: Option<String>,
     /// The version that serves when no weight says otherwise.
     pub current_version: Option<String>,
     /// Tried last, when no instance can be reached.
     pub fallback_url: Option<String>,
+    /// If not, it is answered 503 `service_inactive`.
     pub is_active: bool,
+    /// While this is there, it is what callers are told.
     pub maintenance: Option<Maintenance>,
+    /// Those that are deployed.
     pub versions: Vec<ServiceVersion>,
-    #[schema(value_type = String, example = "none")]
+    /// `none`, `caller`, `header:NAME` or `cookie:NAME`: what keeps a caller on one side of a canary.
+    #[schema(value_type = String, example = "none", pattern = "^(none|caller|(header|cookie):.+)$")]
     pub sticky_on: StickyOn,
     pub load_balancing: LoadBalancing,
+    /// Absent: instances count as healthy until requests fail.
     pub health_check: Option<HealthCheck>,
+    /// Absent: nobody is taken out.
     pub ejection: Option<Ejection>,
     pub timeouts: Timeouts,
     pub retries: Retries,
     /// Requests in flight to this service from one gateway; more are answered 503 `overloaded`.
+    #[schema(minimum = 1)]
     pub max_concurrent: Option<u32>,
     pub protocol: Protocol,
     pub tls: UpstreamTls,
+    /// The `Host` that the backend sees: `keep` (the client's), `upstream` (the one in its URL) or a name.
     #[schema(value_type = String, example = "keep")]
     pub host_header: HostHeader,
-    #[schema(value_type = String, read_only)]
+    #[schema(value_type = String, format = DateTime, read_only)]
     pub created_at: Timestamp,
-    #[schema(value_type = String, read_only)]
+    #[schema(value_type = String, format = DateTime, read_only)]
     pub updated_at: Timestamp,
 }
 
@@ -78,21 +87,24 @@ impl Default for Service {
 pub struct ServiceVersion {
     #[schema(value_type = uuid::Uuid, read_only)]
     pub id: Id<ServiceVersion>,
-    /// Unique in its service.
-    #[schema(example = "v1")]
+    /// Unique in its service; letters, digits and `-._~`.
+    #[schema(example = "v1", pattern = r"^[A-Za-z0-9._~-]{1,63}$")]
     pub version: String,
     /// What clients pin; defaults to `version`.
     pub api_version: Option<String>,
-    #[schema(example = "http://127.0.0.1:7200")]
+    /// Where its one instance is.
+    #[schema(example = "http://127.0.0.1:7000")]
     pub url: Option<String>,
     /// Where there is more than one; `url` alone is one instance.
     pub instances: Vec<Instance>,
-    /// 0 to 1000.
+    /// Its share among the versions of one API version.
+    #[schema(maximum = 1000)]
     pub weight: u16,
+    /// If not, no request goes to it.
     pub is_active: bool,
-    #[schema(value_type = String, read_only)]
+    #[schema(value_type = String, format = DateTime, read_only)]
     pub created_at: Timestamp,
-    #[schema(value_type = String, read_only)]
+    #[schema(value_type = String, format = DateTime, read_only)]
     pub updated_at: Timestamp,
 }
 
@@ -122,8 +134,10 @@ impl ServiceVersion {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Instance {
+    /// Where it is.
     pub url: String,
-    /// 0 to 1000; counts where `loadBalancing.algorithm` is `weighted`.
+    /// Counts where `loadBalancing.algorithm` is `weighted`.
+    #[schema(maximum = 1000, default = one)]
     #[serde(default = "one")]
     pub weight: u16,
 }
@@ -135,8 +149,12 @@ fn one() -> u16 {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Maintenance {
+    /// Of the answer.
+    #[schema(minimum = 400, maximum = 599)]
     pub status_code: u16,
+    /// For the caller to read.
     pub message: String,
+    /// As `Retry-After`.
     pub retry_after_seconds: u32,
 }
 
@@ -150,8 +168,8 @@ impl Default for Maintenance {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct LoadBalancing {
     pub algorithm: Algorithm,
-    /// What `consistent_hash` hashes.
-    #[schema(value_type = String, example = "ip")]
+    /// What `consistent_hash` hashes: `ip`, `application`, `subject`, `header:NAME` or `cookie:NAME`.
+    #[schema(value_type = String, example = "ip", pattern = "^(ip|application|subject|(header|cookie):.+)$")]
     pub hash_on: HashOn,
 }
 
@@ -169,12 +187,20 @@ pub enum Algorithm {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct HealthCheck {
+    /// That is asked for.
+    #[schema(pattern = "^/", example = "/healthz")]
     pub path: String,
+    /// Between two checks.
+    #[schema(minimum = 1)]
     pub interval_ms: u32,
+    /// After which a check has failed.
+    #[schema(minimum = 1)]
     pub timeout_ms: u32,
     /// Successes in a row until an instance counts as healthy.
+    #[schema(minimum = 1)]
     pub healthy_after: u16,
     /// Failures in a row until it does not.
+    #[schema(minimum = 1)]
     pub unhealthy_after: u16,
 }
 
@@ -188,9 +214,12 @@ impl Default for HealthCheck {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Ejection {
+    /// So many failures in a row take an instance out.
     pub consecutive_failures: u16,
+    /// How long it stays out.
     pub eject_ms: u32,
     /// At most this share of the instances is out at once.
+    #[schema(maximum = 100)]
     pub max_percent: u8,
 }
 
@@ -205,22 +234,29 @@ impl Default for Ejection {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Timeouts {
     /// Default 2000.
+    #[schema(minimum = 1)]
     pub connect_ms: Option<u32>,
     /// Longest silence of the backend; default 60000.
+    #[schema(minimum = 1)]
     pub read_ms: Option<u32>,
     /// Longest time that the backend takes nothing; default 60000.
+    #[schema(minimum = 1)]
     pub write_ms: Option<u32>,
     /// From the request to the end of the answer; none by default, for streams live long.
+    #[schema(minimum = 1)]
     pub total_ms: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Retries {
-    /// Further attempts after the first; 0 to 10.
+    /// Further attempts after the first.
+    #[schema(maximum = 10)]
     pub attempts: u8,
+    /// What is worth another attempt.
     pub on: Vec<RetryOn>,
     /// At most this share of the service's requests may be retries.
+    #[schema(maximum = 100)]
     pub budget_percent: u8,
 }
 
@@ -261,9 +297,11 @@ pub struct UpstreamTls {
     /// PEM of the authorities to trust instead of the system's.
     pub ca: Option<String>,
     /// PEM of certificate and key, as a secret reference.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, pattern = r"^(env:GATEWAY_SECRET_[A-Z0-9_]+|file:[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254})$")]
     pub client_certificate: Option<SecretRef>,
+    /// The name that is asked for and must be in the certificate; absent: the URL's host.
     pub sni: Option<String>,
+    /// Check the backend's certificate.
     pub verify: bool,
 }
 

@@ -120,6 +120,12 @@ impl Code {
         }
     }
 
+    /// The code of this word.
+    #[must_use]
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.as_str() == word)
+    }
+
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {

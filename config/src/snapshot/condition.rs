@@ -54,7 +54,7 @@ impl Expected {
             .map_err(|error| format!("\"{expression}\" is not a regular expression: {error}"))
     }
 
-    fn meets(&self, value: &str) -> bool {
+    pub(super) fn meets(&self, value: &str) -> bool {
         match self {
             Self::Exactly(expected) => **expected == *value,
             Self::Matching(expression) => expression.is_match(value),
@@ -63,7 +63,7 @@ impl Expected {
 }
 
 /// Form decoding: `+` is a space; what is not valid stays as it is.
-fn decoded(text: &str) -> std::borrow::Cow<'_, str> {
+pub(super) fn decoded(text: &str) -> std::borrow::Cow<'_, str> {
     if !text.contains(['%', '+']) {
         return text.into();
     }

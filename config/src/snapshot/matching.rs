@@ -54,7 +54,39 @@ impl Match<'_> {
 #[must_use]
 pub fn match_request<'a>(snapshot: &'a Snapshot, facts: &RequestFacts<'a>) -> Match<'a> {
     let (mut counters, mut trail) = (Counters::new(), Trail::new());
-    let found = find(snapshot, facts, &mut counters, &mut trail);
+    let found = find(snapshot, facts, &mut counters, |preflight| find_route(snapshot, facts, preflight, &mut trail));
+    matched(facts, found, counters, trail)
+}
+
+/// The same, where it is known that this route takes the request.
+#[must_use]
+pub(super) fn match_to<'a>(
+    snapshot: &'a Snapshot,
+    facts: &RequestFacts<'a>,
+    route: &'a Arc<CompiledRoute>,
+) -> Match<'a> {
+    let mut counters = Counters::new();
+    let captures = route.pattern.captures(facts.path).unwrap_or_default();
+    let found = find(snapshot, facts, &mut counters, |_| Ok((route, captures)));
+    matched(facts, found, counters, Trail::from_slice(&[Step::Matched(route.id)]))
+}
+
+/// What refuses a request before anybody looks for its route.
+#[must_use]
+pub(super) fn refused_early(snapshot: &Snapshot, facts: &RequestFacts<'_>) -> Option<Code> {
+    if !snapshot.defaults.address.permit(facts.address) {
+        return Some(Code::IpDenied);
+    }
+    oversized(snapshot, facts).or_else(|| reserved(facts.path))
+}
+
+#[inline]
+fn matched<'a>(
+    facts: &RequestFacts<'a>,
+    found: Result<Found<'a>, Refusal>,
+    mut counters: Counters,
+    trail: Trail,
+) -> Match<'a> {
     if found.as_ref().is_err_and(|refusal| refusal.code == Code::IpDenied) {
         // Address rules stand before limits: who may not call at all must not use up what all others are counted by.
         counters.clear();
@@ -66,7 +98,7 @@ fn find<'a>(
     snapshot: &'a Snapshot,
     facts: &RequestFacts<'a>,
     counters: &mut Counters,
-    trail: &mut Trail,
+    take: impl FnOnce(Option<&Method>) -> Result<(&'a Arc<CompiledRoute>, Captures), Refusal>,
 ) -> Result<Found<'a>, Refusal> {
     if !snapshot.defaults.address.permit(facts.address) {
         return Err(Refusal::new(Code::IpDenied));
@@ -76,7 +108,7 @@ fn find<'a>(
         return Err(Refusal::new(code));
     }
     let preflight = preflight_method(facts);
-    let (route, captures) = find_route(snapshot, facts, preflight.as_ref(), trail)?;
+    let (route, captures) = take(preflight.as_ref())?;
     early(route.limits.iter(), facts.address, counters);
     if !route.address.permit(facts.address) {
         return Err(Refusal::new(Code::IpDenied));
@@ -159,8 +191,8 @@ fn pick<'a>(
     None
 }
 
-/// The route of a request from nowhere in particular, for warnings.
+/// The route alone.
 #[must_use]
 pub(super) fn would_match<'a>(snapshot: &'a Snapshot, facts: &RequestFacts<'a>) -> Option<&'a Arc<CompiledRoute>> {
-    find_route(snapshot, facts, None, &mut Trail::new()).ok().map(|(route, _)| route)
+    find_route(snapshot, facts, preflight_method(facts).as_ref(), &mut Trail::new()).ok().map(|(route, _)| route)
 }

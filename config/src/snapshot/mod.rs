@@ -22,8 +22,10 @@ mod limit;
 mod matching;
 pub mod path;
 mod pattern;
+mod preview;
 mod problems;
 mod queue;
+mod redact;
 mod route;
 mod routing;
 mod service;
@@ -51,7 +53,9 @@ pub use identity::KeyOf;
 pub use limit::{CompiledLimit, Counter, Counters, Who};
 pub use matching::{Found, Match, match_request};
 pub use pattern::{Captures, Pattern, Segment, Template};
+pub use preview::{Judged, Preview};
 pub use queue::{CompiledQueue, KeySource};
+pub use redact::{Keeping, Names};
 pub use route::{CompiledRoute, Methods};
 pub use routing::HostMatch;
 pub use service::{Cluster, ClusterKey, CompiledService, CompiledVersion, UpstreamInstance};
@@ -188,6 +192,20 @@ impl Snapshot {
             Kind::Issuer => self.issuers.get(name).cloned().map(Item::Issuer),
             Kind::Certificate => self.certificates.get(name).cloned().map(Item::Certificate),
             Kind::Defaults => Some(Item::Defaults(self.defaults.source.clone())),
+        }
+    }
+
+    /// How many entities of the kind there are.
+    #[must_use]
+    pub fn count(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Service => self.services.len(),
+            Kind::Route => self.routes.len(),
+            Kind::Queue => self.queues.len(),
+            Kind::Application => self.applications.len(),
+            Kind::Issuer => self.issuers.len(),
+            Kind::Certificate => self.certificates.len(),
+            Kind::Defaults => 1,
         }
     }
 

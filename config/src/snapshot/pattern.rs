@@ -69,6 +69,31 @@ impl Pattern {
         self.names().position(|it| it == name)
     }
 
+    /// What its names stand for in `path`; `None` where it does not match.
+    #[must_use]
+    pub(super) fn captures(&self, path: &str) -> Option<Captures> {
+        let (mut captures, mut at) = (Captures::new(), Some(1));
+        let mut capture = |from: usize, to: usize| {
+            captures.push((u32::try_from(from).unwrap_or(u32::MAX), u32::try_from(to).unwrap_or(u32::MAX)));
+        };
+        for segment in &self.segments {
+            let from = at?;
+            let rest = path.get(from..)?;
+            let to = from + rest.find('/').unwrap_or(rest.len());
+            at = (to < path.len()).then_some(to + 1);
+            match segment {
+                Segment::Literal(literal) if path.get(from..to) == Some(&**literal) => {}
+                Segment::Named(_) if from < to => capture(from, to),
+                Segment::Rest(_) => {
+                    capture(from, path.len());
+                    at = None;
+                }
+                Segment::Literal(_) | Segment::Named(_) => return None,
+            }
+        }
+        at.is_none().then_some(captures)
+    }
+
     /// A path that it matches; for telling an operator what else would match it.
     #[must_use]
     pub fn sample(&self) -> String {

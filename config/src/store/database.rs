@@ -6,13 +6,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::model::{ApiKey, ChainKey, Id, Item, Kind, NewAudit, Node, Timestamp};
+use crate::model::{ApiKey, ChainKey, Id, Item, Kind, NewAudit, Node, Problem, Timestamp};
 
 use super::deadline::within;
 use super::session::{Backend, Purpose, Session};
 use super::signing::{self, SigningKeyRow};
-use super::{Head, Loaded, NewGeneration, Options, Page, Result, Since, Store, StoreError, Watch, WriteTransaction};
-use super::{audit, node, read, usage, write};
+use super::{
+    Head, Loaded, NewGeneration, Options, Page, ReadTransaction, Result, Since, Store, StoreError, Watch, WriteTransaction,
+};
+use super::{audit, node, read, usage, write, write_many};
 
 #[derive(Debug)]
 pub(super) struct Database {
@@ -75,10 +77,17 @@ impl Store for Database {
         Ok(items)
     }
 
+    async fn read(&self) -> Result<Box<dyn ReadTransaction>> {
+        let mut session = self.backend.open(Purpose::Read).await?;
+        let head = read::head(&mut *session, read::READ_HEAD).await?;
+        Ok(Box::new(Reading { session, head }))
+    }
+
     async fn begin(&self) -> Result<Box<dyn WriteTransaction>> {
         let (mut session, turn) = self.writing().await?;
         let head = read::head(&mut *session, self.backend.lock_head()).await?;
-        Ok(Box::new(Writing { session, head, backend: Arc::clone(&self.backend), _turn: turn }))
+        let reading = Reading { session, head };
+        Ok(Box::new(Writing { reading, backend: Arc::clone(&self.backend), _turn: turn }))
     }
 
     async fn watch(&self) -> Result<Box<dyn Watch>> {
@@ -143,22 +152,23 @@ async fn nodes(backend: &dyn Backend) -> Result<Vec<Node>> {
     Ok(nodes)
 }
 
-struct Writing {
+struct Reading {
     session: Box<dyn Session>,
     head: Head,
-    backend: Arc<dyn Backend>,
-    // Declared last: the session ends before the next writer of this process begins.
-    _turn: OwnedMutexGuard<()>,
 }
 
 #[async_trait]
-impl WriteTransaction for Writing {
+impl ReadTransaction for Reading {
     fn head(&self) -> Head {
         self.head
     }
 
     async fn get(&mut self, kind: Kind, name: &str) -> Result<Option<Item>> {
         read::get(&mut *self.session, kind, name).await
+    }
+
+    async fn all(&mut self, kind: Kind) -> Result<(Vec<Item>, Vec<Problem>)> {
+        read::all(&mut *self.session, kind).await
     }
 
     async fn load(&mut self) -> Result<Loaded> {
@@ -169,30 +179,81 @@ impl WriteTransaction for Writing {
         read::load_since(&mut *self.session, generation).await
     }
 
+    async fn end(self: Box<Self>) -> Result<()> {
+        self.session.commit(None).await
+    }
+}
+
+struct Writing {
+    reading: Reading,
+    backend: Arc<dyn Backend>,
+    // Declared last: the session ends before the next writer of this process begins.
+    _turn: OwnedMutexGuard<()>,
+}
+
+#[async_trait]
+impl ReadTransaction for Writing {
+    fn head(&self) -> Head {
+        self.reading.head
+    }
+
+    async fn get(&mut self, kind: Kind, name: &str) -> Result<Option<Item>> {
+        self.reading.get(kind, name).await
+    }
+
+    async fn all(&mut self, kind: Kind) -> Result<(Vec<Item>, Vec<Problem>)> {
+        self.reading.all(kind).await
+    }
+
+    async fn load(&mut self) -> Result<Loaded> {
+        self.reading.load().await
+    }
+
+    async fn load_since(&mut self, generation: u64) -> Result<Since> {
+        self.reading.load_since(generation).await
+    }
+
+    async fn end(self: Box<Self>) -> Result<()> {
+        let Self { reading, _turn, .. } = *self;
+        Box::new(reading).end().await
+    }
+}
+
+#[async_trait]
+impl WriteTransaction for Writing {
     async fn nodes(&mut self) -> Result<Vec<Node>> {
         // Nodes are no part of the configuration and, on SQLite, not in its file: they are read beside the transaction.
         nodes(&*self.backend).await
     }
 
     async fn put(&mut self, item: &Item) -> Result<()> {
-        write::put(&mut *self.session, item).await
+        write::put(&mut *self.reading.session, item).await
+    }
+
+    async fn put_all(&mut self, items: &[&Item]) -> Result<()> {
+        write_many::put(&mut *self.reading.session, items).await
     }
 
     async fn delete(&mut self, kind: Kind, name: &str) -> Result<()> {
-        write::delete(&mut *self.session, kind, name).await
+        write::delete(&mut *self.reading.session, kind, name).await
+    }
+
+    async fn delete_all(&mut self, kind: Kind, names: &[&str]) -> Result<()> {
+        write_many::delete(&mut *self.reading.session, kind, names).await
     }
 
     async fn audit(&mut self, new: &NewAudit, chain: &ChainKey) -> Result<()> {
-        audit::append(&mut *self.session, self.backend.lock_audit(), new, chain).await.map(drop)
+        audit::append(&mut *self.reading.session, self.backend.lock_audit(), new, chain).await.map(drop)
     }
 
-    async fn commit(mut self: Box<Self>, generation: &NewGeneration) -> Result<()> {
-        let next = self.head.generation + 1;
+    async fn commit(self: Box<Self>, generation: &NewGeneration) -> Result<()> {
+        let Self { mut reading, _turn, .. } = *self;
+        let next = reading.head.generation + 1;
         if generation.number != next {
-            let message = format!("generation {} does not follow {}", generation.number, self.head.generation);
+            let message = format!("generation {} does not follow {}", generation.number, reading.head.generation);
             return Err(StoreError::Refused(message));
         }
-        let number = write::generation(&mut *self.session, generation).await?;
-        self.session.commit(Some(number)).await
+        let number = write::generation(&mut *reading.session, generation).await?;
+        reading.session.commit(Some(number)).await
     }
 }

@@ -12,6 +12,7 @@ mod dump;
 mod error;
 mod history;
 mod lease;
+mod login;
 mod message;
 mod node;
 mod pace;
@@ -26,7 +27,9 @@ mod table;
 mod task;
 mod traffic;
 mod usage;
+mod verify;
 mod write;
+mod write_many;
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -43,15 +46,17 @@ use database::Database;
 use postgres::PostgresBackend;
 use sqlite::SqliteBackend;
 
-pub use admin::Admins;
-pub use audit::{AuditHead, AuditLog};
-pub use dump::Dump;
+pub use admin::{AdminWritten, Admins, KnownToken};
+pub use audit::{AuditHead, AuditLog, AuditPage, AuditQuery};
+pub use dump::{Dump, DumpRow, DumpSource, DumpTable, Dumping, NOT_DUMPED, Restored, Restoring, SIGNING_KEYS, dump_tables};
 pub use error::StoreError;
-pub use history::History;
+pub use history::{History, HistoryPage};
+pub use login::{Failures, Logins, Renewal};
 pub use message::{ClaimedMessage, DeadLetter, MessageClaim, Messages, NewMessage, QueueDepth, Settlement};
 pub use signing::SigningKeyRow;
 pub use task::{DueCallback, Reported, TaskClaim, TaskReport, TaskSearch, Tasks};
-pub use traffic::Traffic;
+pub use traffic::{RouteUsage, Traffic, TrafficQuery};
+pub use verify::{Audited, verify_audit};
 
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
@@ -62,11 +67,13 @@ pub struct Options {
     pub deadline: Duration,
     /// At most so many connections, beside one for each watch.
     pub connections: u32,
+    /// SQLite: make the files where they are missing.
+    pub may_create: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { deadline: Duration::from_secs(3), connections: 8 }
+        Self { deadline: Duration::from_secs(3), connections: 8, may_create: true }
     }
 }
 
@@ -142,7 +149,9 @@ pub struct NewGeneration {
 /// A store of configuration. Every call has a deadline of its own: with the database closed or hung it fails with
 /// [`StoreError::Unavailable`] within a few seconds rather than wait.
 #[async_trait]
-pub trait Store: History + AuditLog + Admins + Traffic + Dump + Tasks + Messages + Debug + Send + Sync {
+pub trait Store:
+    History + AuditLog + Admins + Logins + Traffic + Dump + Tasks + Messages + Debug + Send + Sync
+{
     /// Brings the tables up to date. Only the admin API calls this.
     async fn migrate(&self) -> Result<()>;
 
@@ -160,6 +169,9 @@ pub trait Store: History + AuditLog + Admins + Traffic + Dump + Tasks + Messages
 
     /// Fewer than `page.limit` entities mean that there are no more. Rows that can't be read are left out.
     async fn list(&self, kind: Kind, page: &Page) -> Result<Vec<Item>>;
+
+    /// One state to read from, however long it takes; keeps nobody from writing.
+    async fn read(&self) -> Result<Box<dyn ReadTransaction>>;
 
     /// Locks the head for writing. Dropped without a commit, nothing was written.
     async fn begin(&self) -> Result<Box<dyn WriteTransaction>>;
@@ -192,24 +204,40 @@ pub trait Store: History + AuditLog + Admins + Traffic + Dump + Tasks + Messages
     async fn forget_signing_keys(&self, before: Timestamp) -> Result<()>;
 }
 
-/// A write in progress: the head is locked, everything else still reads the old state.
+/// The configuration as it stood at one moment.
 #[async_trait]
-pub trait WriteTransaction: Send {
-    /// As it was when the lock was taken.
+pub trait ReadTransaction: Send {
+    /// As it was when the transaction began; in a write, when the lock was taken.
     fn head(&self) -> Head;
 
     async fn get(&mut self, kind: Kind, name: &str) -> Result<Option<Item>>;
+
+    /// Every entity of the kind, and what is wrong with those that can't be read.
+    async fn all(&mut self, kind: Kind) -> Result<(Vec<Item>, Vec<Problem>)>;
 
     async fn load(&mut self) -> Result<Loaded>;
 
     async fn load_since(&mut self, generation: u64) -> Result<Since>;
 
+    /// Gives the connection back. A transaction that is dropped closes it.
+    async fn end(self: Box<Self>) -> Result<()>;
+}
+
+/// A write in progress: the head is locked, everything else still reads the old state.
+#[async_trait]
+pub trait WriteTransaction: ReadTransaction {
     async fn nodes(&mut self) -> Result<Vec<Node>>;
 
     /// Inserts the entity, or replaces the one of its kind and name with all its children.
     async fn put(&mut self, item: &Item) -> Result<()>;
 
+    /// The same for many entities, of which no two are the same, in fewer statements.
+    async fn put_all(&mut self, items: &[&Item]) -> Result<()>;
+
     async fn delete(&mut self, kind: Kind, name: &str) -> Result<()>;
+
+    /// The same for many, in fewer statements.
+    async fn delete_all(&mut self, kind: Kind, names: &[&str]) -> Result<()>;
 
     /// Notes who does this, in the same transaction.
     async fn audit(&mut self, new: &NewAudit, chain: &ChainKey) -> Result<()>;

@@ -41,20 +41,31 @@ pub(super) async fn head(session: &mut dyn Session, sql: &'static str) -> Result
 pub(super) async fn load(session: &mut dyn Session) -> Result<Loaded> {
     let mut loaded = Loaded { head: head(session, READ_HEAD).await?, ..Loaded::default() };
     for kind in Kind::ALL {
-        let known = statements(kind);
-        let rows = session.fetch(&known.all, Vec::new(), &known.shape).await?;
-        let mut families = Vec::with_capacity(known.children.len());
-        for child in &known.children {
-            families.push(by_parent(session.fetch(&child.all, Vec::new(), &child.shape).await?));
+        let (items, spoilt) = all(session, kind).await?;
+        for item in items {
+            loaded.configuration.put(item);
         }
-        for row in rows {
-            match item(kind, row, &mut families) {
-                Ok(item) => drop(loaded.configuration.put(item)),
-                Err(problem) => loaded.spoilt.push(problem),
-            }
-        }
+        loaded.spoilt.extend(spoilt);
     }
     Ok(loaded)
+}
+
+/// Every entity of the kind, in the order of names, and what is wrong with the rows that can't be read.
+pub(super) async fn all(session: &mut dyn Session, kind: Kind) -> Result<(Vec<Item>, Vec<Problem>)> {
+    let known = statements(kind);
+    let rows = session.fetch(&known.all, Vec::new(), &known.shape).await?;
+    let mut families = Vec::with_capacity(known.children.len());
+    for child in &known.children {
+        families.push(by_parent(session.fetch(&child.all, Vec::new(), &child.shape).await?));
+    }
+    let (mut items, mut spoilt) = (Vec::with_capacity(rows.len()), Vec::new());
+    for row in rows {
+        match item(kind, row, &mut families) {
+            Ok(item) => items.push(item),
+            Err(problem) => spoilt.push(problem),
+        }
+    }
+    Ok((items, spoilt))
 }
 
 pub(super) async fn load_since(session: &mut dyn Session, generation: u64) -> Result<Since> {
@@ -164,7 +175,7 @@ pub(super) async fn list(session: &mut dyn Session, kind: Kind, page: &Page) -> 
 }
 
 /// A LIKE pattern for texts that contain `search`. Both databases fold ASCII only, so nothing else is folded here.
-fn pattern(search: &str) -> String {
+pub(super) fn pattern(search: &str) -> String {
     let mut pattern = String::from("%");
     for letter in search.chars().filter(|letter| *letter != '\0') {
         if matches!(letter, '%' | '_' | '\\') {

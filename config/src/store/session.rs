@@ -38,6 +38,8 @@ pub(super) enum Purpose {
     Runtime,
     /// Reads and writes of embedded queues. On SQLite a commit is on disk when it returns.
     Queue,
+    /// Reads of the same, which keep nobody from writing.
+    RuntimeRead,
 }
 
 #[async_trait]
@@ -45,6 +47,9 @@ pub(super) trait Backend: Debug + Send + Sync {
     async fn migrate(&self) -> Result<()>;
 
     async fn open(&self, purpose: Purpose) -> Result<Box<dyn Session>>;
+
+    /// What is no configuration lies in a database of its own.
+    fn has_runtime_apart(&self) -> bool;
 
     /// Reads the head and keeps other writers away until the transaction ends.
     fn lock_head(&self) -> &'static str;

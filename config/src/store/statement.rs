@@ -7,6 +7,10 @@ use crate::model::Kind;
 
 use super::table::{ChildTable, Column, Holds, Table, table};
 
+/// The rows that the statements called `…_many` take at once. With the widest table it stays far below what the databases allow
+/// as parameters of one statement.
+pub(super) const MANY: usize = 64;
+
 /// Everything that is ever asked about the entities of one kind.
 #[derive(Debug)]
 pub(super) struct Statements {
@@ -19,8 +23,12 @@ pub(super) struct Statements {
     pub page: String,
     /// In the order of the table's columns, then the format.
     pub upsert: String,
+    /// The same parameters, [`MANY`] times.
+    pub upsert_many: String,
     /// $1: the name.
     pub delete: String,
+    /// [`MANY`] names.
+    pub delete_many: String,
     /// What the columns of `all`, `one` and `page` hold.
     pub shape: Vec<Holds>,
     pub children: Vec<ChildStatements>,
@@ -33,16 +41,22 @@ pub(super) struct ChildStatements {
     pub all: String,
     /// $1: the parent's id. With the position as the last column.
     pub of_one: String,
+    /// The same for every parent.
+    pub placed: String,
     /// Parameters as in [`Statements::page`].
     pub of_page: String,
     /// The parent's id, the position, then the table's columns.
     pub insert: String,
+    /// The same parameters, [`MANY`] times.
+    pub insert_many: String,
     /// $1: the row's id.
     pub delete: String,
+    /// [`MANY`] ids.
+    pub delete_many: String,
     /// $1: the parent's id.
     pub clear: String,
     pub shape: Vec<Holds>,
-    /// Of `of_one`.
+    /// Of `of_one` and `placed`.
     pub shape_of_one: Vec<Holds>,
 }
 
@@ -85,17 +99,22 @@ impl Statements {
             table.searched.iter().map(|column| format!("lower({column}) LIKE $2 ESCAPE '\\'")).collect();
         let condition = format!("{named} > $1 AND ({}) ORDER BY {named} LIMIT $3", searched.join(" OR "));
         let page_of_ids = format!("SELECT id FROM {from} WHERE {condition}");
+        let upsert = |rows: usize| {
+            format!(
+                "INSERT INTO {from} ({columns}, format_version) VALUES {} ON CONFLICT ({named}) DO UPDATE SET {}",
+                tuples(rows, table.columns.len() + 1),
+                updates.join(", ")
+            )
+        };
         Self {
             table,
             all: format!("SELECT {columns}, format_version FROM {from} ORDER BY {named}"),
             one: format!("SELECT {columns}, format_version FROM {from} WHERE {named} = $1"),
             page: format!("SELECT {columns}, format_version FROM {from} WHERE {condition}"),
-            upsert: format!(
-                "INSERT INTO {from} ({columns}, format_version) VALUES ({}) ON CONFLICT ({named}) DO UPDATE SET {}",
-                parameters(table.columns.len() + 1),
-                updates.join(", ")
-            ),
+            upsert: upsert(1),
+            upsert_many: upsert(MANY),
             delete: format!("DELETE FROM {from} WHERE {named} = $1"),
+            delete_many: format!("DELETE FROM {from} WHERE {named} IN {}", tuples(1, MANY)),
             shape: table.columns.iter().map(|column| column.holds).chain([Holds::Integer]).collect(),
             children: table.children.iter().map(|child| ChildStatements::build(child, &page_of_ids)).collect(),
         }
@@ -108,20 +127,24 @@ impl ChildStatements {
         let columns = names(table.columns);
         let shape: Vec<Holds> =
             [Holds::Id].into_iter().chain(table.columns.iter().map(|column| column.holds)).collect();
+        let insert = |rows: usize| {
+            let values = tuples(rows, table.columns.len() + 2);
+            format!("INSERT INTO {from} ({parent}, position, {columns}) VALUES {values}")
+        };
         Self {
             table,
             all: format!("SELECT {parent}, {columns} FROM {from} ORDER BY {parent}, position, id"),
+            placed: format!("SELECT {parent}, {columns}, position FROM {from} ORDER BY {parent}, position, id"),
             of_one: format!(
                 "SELECT {parent}, {columns}, position FROM {from} WHERE {parent} = $1 ORDER BY position, id"
             ),
             of_page: format!(
                 "SELECT {parent}, {columns} FROM {from} WHERE {parent} IN ({page_of_ids}) ORDER BY {parent}, position, id"
             ),
-            insert: format!(
-                "INSERT INTO {from} ({parent}, position, {columns}) VALUES ({})",
-                parameters(table.columns.len() + 2)
-            ),
+            insert: insert(1),
+            insert_many: insert(MANY),
             delete: format!("DELETE FROM {from} WHERE id = $1"),
+            delete_many: format!("DELETE FROM {from} WHERE id IN {}", tuples(1, MANY)),
             clear: format!("DELETE FROM {from} WHERE {parent} = $1"),
             shape_of_one: shape.iter().copied().chain([Holds::Integer]).collect(),
             shape,
@@ -147,7 +170,12 @@ fn names(columns: &[Column]) -> String {
     names.join(", ")
 }
 
-fn parameters(count: usize) -> String {
-    let parameters: Vec<String> = (1..=count).map(|number| format!("${number}")).collect();
-    parameters.join(", ")
+/// `($1, $2), ($3, $4)`: so many rows of so many columns.
+pub(super) fn tuples(rows: usize, columns: usize) -> String {
+    let row = |row: usize| {
+        let numbers: Vec<String> = (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
+        format!("({})", numbers.join(", "))
+    };
+    let rows: Vec<String> = (0..rows).map(row).collect();
+    rows.join(", ")
 }

@@ -19,53 +19,78 @@ pub(super) async fn put(session: &mut dyn Session, item: &Item) -> Result<()> {
     let known = statements(item.kind());
     let entity = item.to_json();
     let path = format!("{}/{}", item.kind().plural(), item.name());
-    let mut cells = cells(known.table.columns, &entity, &path)?;
-    cells.push(Cell::Integer(Some(i64::from(FORMAT_VERSION))));
-    session.execute(&known.upsert, cells).await?;
+    session.execute(&known.upsert, row(known, &entity, &path)?).await?;
     put_children(session, known, &entity, &path).await
 }
 
-/// Rows that stay as they are keep their place; changed ones are taken out before any is put in, so that two members may
-/// swap their names.
+/// The entity's own row, as the `upsert` statement takes it.
+pub(super) fn row(known: &Statements, entity: &Value, path: &str) -> Result<Vec<Cell>> {
+    let mut cells = cells(known.table.columns, entity, path)?;
+    cells.push(Cell::Integer(Some(i64::from(FORMAT_VERSION))));
+    Ok(cells)
+}
+
+/// Changed rows are taken out before any is put in, so that two members may swap their names.
 async fn put_children(session: &mut dyn Session, known: &'static Statements, entity: &Value, path: &str) -> Result<()> {
-    let id = entity.get("id");
     for child in &known.children {
-        let parent = cell(id, Holds::Id, path)?;
-        let members = entity.get(child.table.field).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        let mut stored = stored(session, child, parent.clone()).await?;
-        let mut changed = Vec::new();
-        for (position, member) in members.iter().enumerate() {
-            let member_id = member.get("id").and_then(Value::as_str).unwrap_or_default();
-            match stored.remove(member_id) {
-                Some(row) if is_same(child, &row, member, position) => {}
-                Some(row) => {
-                    stored.insert(member_id.to_owned(), row);
-                    changed.push((position, member));
-                }
-                None => changed.push((position, member)),
-            }
+        let parent = cell(entity.get("id"), Holds::Id, path)?;
+        let rows = session.fetch(&child.of_one, vec![parent.clone()], &child.shape_of_one).await?;
+        let stored = readable(session, child, parent, rows).await?;
+        let Difference { gone, new } = difference(child, stored, entity, path)?;
+        for id in gone {
+            session.execute(&child.delete, vec![id]).await?;
         }
-        for id in stored.keys() {
-            let id = Value::String(id.clone());
-            session.execute(&child.delete, vec![cell(Some(&id), Holds::Id, path)?]).await?;
-        }
-        for (position, member) in changed {
-            let path = format!("{path}/{}/{position}", child.table.field);
-            let mut values = vec![parent.clone(), Cell::Integer(i64::try_from(position).ok())];
-            values.extend(cells(child.table.columns, member, &path)?);
-            session.execute(&child.insert, values).await?;
+        for row in new {
+            session.execute(&child.insert, row).await?;
         }
     }
     Ok(())
 }
 
-/// The rows that a parent has, by their ids. If one can't be read, all of them go: the entity is about to replace them.
-async fn stored(
+/// What must be done with the rows of a child table, the first before the second.
+#[derive(Default)]
+pub(super) struct Difference {
+    /// The ids of rows that go.
+    pub gone: Vec<Cell>,
+    /// Rows, as the `insert` statement takes them.
+    pub new: Vec<Vec<Cell>>,
+}
+
+/// From the rows that an entity has to those that it must have. Rows that stay as they are keep their place.
+pub(super) fn difference(
+    child: &ChildStatements,
+    mut stored: HashMap<String, Record>,
+    entity: &Value,
+    path: &str,
+) -> Result<Difference> {
+    let parent = cell(entity.get("id"), Holds::Id, path)?;
+    let members = entity.get(child.table.field).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let mut difference = Difference::default();
+    for (position, member) in members.iter().enumerate() {
+        let id = member.get("id").and_then(Value::as_str).unwrap_or_default();
+        match stored.remove(id) {
+            Some(row) if is_same(child, &row, member, position) => continue,
+            Some(row) => drop(stored.insert(id.to_owned(), row)),
+            None => {}
+        }
+        let path = format!("{path}/{}/{position}", child.table.field);
+        let mut row = vec![parent.clone(), Cell::Integer(i64::try_from(position).ok())];
+        row.extend(cells(child.table.columns, member, &path)?);
+        difference.new.push(row);
+    }
+    for id in stored.into_keys() {
+        difference.gone.push(cell(Some(&Value::String(id)), Holds::Id, path)?);
+    }
+    Ok(difference)
+}
+
+/// A parent's rows by their ids. If one can't be read, all of them go: the entity is about to replace them.
+pub(super) async fn readable(
     session: &mut dyn Session,
     child: &'static ChildStatements,
     parent: Cell,
+    rows: Vec<Record>,
 ) -> Result<HashMap<String, Record>> {
-    let rows = session.fetch(&child.of_one, vec![parent.clone()], &child.shape_of_one).await?;
     if rows.iter().flatten().any(Result::is_err) {
         session.execute(&child.clear, vec![parent]).await?;
         return Ok(HashMap::new());
@@ -124,6 +149,6 @@ fn cells(columns: &[Column], entity: &Value, path: &str) -> Result<Vec<Cell>> {
         .collect()
 }
 
-fn cell(value: Option<&Value>, holds: Holds, path: &str) -> Result<Cell> {
+pub(super) fn cell(value: Option<&Value>, holds: Holds, path: &str) -> Result<Cell> {
     Cell::of(value, holds).map_err(|why| StoreError::Spoilt(Problem::new(path, why)))
 }

@@ -15,12 +15,12 @@ use tempfile::TempDir;
 
 use crate::chain;
 
-struct Database {
+pub(crate) struct Database {
     folder: TempDir,
 }
 
 impl Database {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let database = Self { folder: tempfile::tempdir().unwrap() };
         database.open().await.migrate().await.unwrap();
         database
@@ -30,38 +30,38 @@ impl Database {
         self.folder.path().join("gateway.db")
     }
 
-    async fn open(&self) -> Arc<dyn Store> {
+    pub(crate) async fn open(&self) -> Arc<dyn Store> {
         store::open(&format!("sqlite://{}", self.path().display())).await.unwrap()
     }
 
     /// As another process would have it.
-    async fn changer(&self) -> Changer {
+    pub(crate) async fn changer(&self) -> Changer {
         let clock = Arc::new(ManualClock::at(Timestamp::from_micros(1_795_000_000_000_000)));
         Changer::new(self.open().await, clock, chain())
     }
 
     /// As an operator would by hand.
-    async fn execute(&self, sql: &'static str) {
+    pub(crate) async fn execute(&self, sql: &'static str) {
         let options = SqliteConnectOptions::from_str(&self.path().display().to_string()).unwrap();
         let mut connection = options.connect().await.unwrap();
         let done = sqlx::query(sql).execute(&mut connection).await.unwrap();
         assert_eq!(done.rows_affected(), 1);
     }
 
-    async fn generation(&self) -> u64 {
+    pub(crate) async fn generation(&self) -> u64 {
         self.open().await.head().await.unwrap().generation
     }
 }
 
-fn service(name: &str) -> Proposal {
+pub(crate) fn service(name: &str) -> Proposal {
     Proposal::put(Kind::Service, name, json!({"defaultUrl": "http://127.0.0.1:1", "versions": [version("v1", 1)]}))
 }
 
-fn version(name: &str, weight: u16) -> Value {
+pub(crate) fn version(name: &str, weight: u16) -> Value {
     json!({"version": name, "url": "http://127.0.0.1:2", "weight": weight})
 }
 
-fn route(name: &str, service: &str) -> Proposal {
+pub(crate) fn route(name: &str, service: &str) -> Proposal {
     Proposal::put(Kind::Route, name, json!({"path": format!("/{name}"), "target": {"service": service}}))
 }
 
@@ -74,7 +74,7 @@ fn member(op: Op, key: &str, value: Value) -> Proposal {
     Proposal { op, member, ..Proposal::put(Kind::Service, "a", value) }
 }
 
-fn invalid(error: ChangeError) -> Vec<Problem> {
+pub(crate) fn invalid(error: ChangeError) -> Vec<Problem> {
     match error {
         ChangeError::Invalid(problems) => problems,
         other => panic!("{other}"),

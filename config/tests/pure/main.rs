@@ -7,10 +7,13 @@ mod applying;
 mod changing;
 mod costs;
 mod deciding;
+mod declaring;
 mod golden;
+mod history;
 mod keys;
 mod matching;
 mod naive;
+mod traffic;
 mod versions;
 mod world;
 

@@ -5,6 +5,7 @@
 
 mod address;
 mod cluster;
+mod dump;
 mod faults;
 mod migrations;
 mod postgres;

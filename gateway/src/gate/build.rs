@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use gateway_config::client::TrustedProxies;
 use gateway_config::clock::Clock;
 use gateway_config::master_key::MasterKey;
 use gateway_config::store::Store;
@@ -12,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Gate;
-use crate::client::TrustedProxies;
 use crate::identity::egress::Egress;
 use crate::identity::key::Keys;
 use crate::identity::secrets::{self, Secrets};

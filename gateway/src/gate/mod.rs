@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use gateway_config::client::{Client, TrustedProxies};
 use gateway_config::clock::{Clock, SystemClock};
 use gateway_config::model::Timestamp;
 use gateway_config::snapshot::{Caller, Code, Counter, Counters, Decision, Outcome, Refusal, Snapshot, Step, host_of};
@@ -22,7 +23,6 @@ use tokio::sync::watch;
 
 pub(crate) use build::Surroundings;
 
-use crate::client::{Client, TrustedProxies};
 use crate::identity::{Identity, Presented, Signer};
 use crate::judge::{Inquiry, Judgement, Next, judge};
 use crate::live::{Current, Live};

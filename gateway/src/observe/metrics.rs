@@ -1,5 +1,6 @@
 //! Metrics. All names stand here; a route's series are made when it is compiled in, so that a request only adds.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ pub(crate) struct Metrics {
     /// By what was fetched and how that went.
     pub(crate) fetches: IntCounterVec,
     pub(crate) queues: QueueMetrics,
+    pub(crate) samples_dropped: IntCounter,
     reloads: IntCounterVec,
     degraded: IntGaugeVec,
 }
@@ -51,6 +53,8 @@ pub(crate) struct Series {
     durations: HistogramVec,
     by_class: [OnceLock<IntCounter>; 6],
     duration: OnceLock<Histogram>,
+    /// Since somebody last asked.
+    was_used: AtomicBool,
 }
 
 impl Series {
@@ -61,6 +65,7 @@ impl Series {
             durations: durations.clone(),
             by_class: Default::default(),
             duration: OnceLock::new(),
+            was_used: AtomicBool::new(false),
         }
     }
 
@@ -70,6 +75,19 @@ impl Series {
             counter.get_or_init(|| self.requests.with_label_values(&[&*self.route, label])).inc();
         }
         self.duration.get_or_init(|| self.durations.with_label_values(&[&*self.route])).observe(seconds);
+        self.mark_used();
+    }
+
+    pub(crate) fn mark_used(&self) {
+        // Written only when it changes: a busy route's threads would take the word from each other.
+        if !self.was_used.load(Ordering::Relaxed) {
+            self.was_used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it was used since the last time that this was asked.
+    pub(crate) fn take_used(&self) -> bool {
+        self.was_used.swap(false, Ordering::Relaxed)
     }
 }
 
@@ -143,6 +161,10 @@ impl Metrics {
                 &["what", "result"],
             )?,
             queues: QueueMetrics::new(&registry)?,
+            samples_dropped: counter(
+                "gatehouse_traffic_samples_dropped_total",
+                "Samples of requests that could not be written.",
+            )?,
             reloads: counters("gatehouse_config_reloads_total", "Loads of the configuration by result.", &["result"])?,
             degraded,
             requests,

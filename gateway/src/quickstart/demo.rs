@@ -14,6 +14,13 @@ use tokio::time::{Instant, sleep};
 pub(super) const BACKENDS: [(&str, u16); 6] =
     [("auth", 7200), ("auth-v2", 7210), ("monolith", 7000), ("pipeline", 7202), ("standby", 7290), ("vault", 7206)];
 
+/// The first admin, who is made with the database; a later start finds them.
+pub(super) const ADMIN: &str = "admin@gatehouse.local";
+
+/// What the admin API demands of its secrets.
+pub(super) const SHORTEST_PASSWORD: usize = 12;
+pub(super) const SHORTEST_TOKEN: usize = 32;
+
 /// The application that the printed lines call as.
 const APPLICATION: &str = "demo";
 
@@ -96,12 +103,13 @@ pub(super) struct Places {
     pub(super) ops: SocketAddr,
     pub(super) vault: SocketAddr,
     pub(super) token_file: PathBuf,
+    pub(super) password_file: PathBuf,
     pub(super) key: String,
 }
 
 pub(super) fn welcome(places: &Places, seeded: bool, logs: &Path) -> String {
-    let Places { traffic, admin, ops, vault, token_file, key } = places;
-    let token = token_file.display();
+    let Places { traffic, admin, ops, vault, token_file, password_file, key } = places;
+    let (token, password) = (token_file.display(), password_file.display());
     let state =
         if seeded { "the demo configuration was written" } else { "the configuration of an earlier start serves" };
     format!(
@@ -110,6 +118,7 @@ Gatehouse is up; {state}.
 
   traffic     http://{traffic}
   admin API   http://{admin}/admin      bearer token in {token}
+  admin login {ADMIN}      password in {password}
   API key     {key}      of application {APPLICATION}
   health      http://{ops}/readyz   /status   /metrics
   logs        {}
@@ -134,6 +143,9 @@ curl -s http://{traffic}/headers -H 'X-Gateway-Application: forged'
 # a change going live: all traffic to v2, answered when every gateway serves it
 curl -s -X PATCH "http://{admin}/admin/routing/services/auth/versions/v1?wait=5s" -H "Authorization: Bearer $(cat {token})" -H 'Content-Type: application/merge-patch+json' -d '{{"weight": 0}}' -D - -o /dev/null
 curl -s http://{traffic}/api/v1/auth/info
+
+# logging in: tokens for the panel and for scripts
+curl -s -X POST http://{admin}/admin/auth/login -H 'Content-Type: application/json' -d "{{\"email\": \"{ADMIN}\", \"password\": \"$(cat {password})\"}}"
 
 # why does a request go where it goes?
 curl -s -X POST http://{admin}/admin/explain -H "Authorization: Bearer $(cat {token})" -H 'Content-Type: application/json' -d '{{"method": "GET", "path": "/api/v1/auth/info"}}'

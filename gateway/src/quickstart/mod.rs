@@ -41,13 +41,16 @@ async fn start(settings: &QuickstartSettings, children: &mut Children) -> anyhow
     let data_dir = fs::canonicalize(&settings.data_dir)?;
     let database = format!("sqlite://{}", data_dir.join("gateway.db").display());
     let launcher = settings.launcher.as_deref();
-    let token = admin_token(&data_dir.join("admin-token"))?;
+    let token = kept_secret(&data_dir.join("admin-token"), demo::SHORTEST_TOKEN)?;
+    let password = kept_secret(&data_dir.join("admin-password"), demo::SHORTEST_PASSWORD)?;
     println!("Gatehouse quickstart: starting the demo backends, the admin API and the gateway …");
 
     let admin_spec = Spec::program("admin-api", launcher)?
         .args(["serve", "--listen", &settings.admin_listen.to_string(), "--database-url", &database])
         .args(["--data-dir", &data_dir.display().to_string()])
-        .env("ADMIN_TOKEN", &token);
+        .env("ADMIN_TOKEN", &token)
+        .env("ADMIN_EMAIL", demo::ADMIN)
+        .env("ADMIN_PASSWORD", &password);
     let admin = children.start(Ok(admin_spec)).await?;
     let admin = address(&admin, "admin")?;
     demo::wait_ready(&format!("http://{admin}/readyz")).await.context("the admin API did not become ready")?;
@@ -67,7 +70,8 @@ async fn start(settings: &QuickstartSettings, children: &mut Children) -> anyhow
     demo::wait_ready(&format!("http://{ops}/readyz")).await.context("the gateway did not become ready")?;
 
     let vault = address(&backends, "vault")?;
-    let places = demo::Places { traffic, admin, ops, vault, token_file: data_dir.join("admin-token"), key };
+    let (token_file, password_file) = (data_dir.join("admin-token"), data_dir.join("admin-password"));
+    let places = demo::Places { traffic, admin, ops, vault, token_file, password_file, key };
     let mut out = std::io::stdout();
     out.write_all(demo::welcome(&places, seeded, children.log_dir()).as_bytes())?;
     out.flush()?;
@@ -93,17 +97,17 @@ fn address(listening: &[(String, SocketAddr)], name: &str) -> anyhow::Result<Soc
     found.with_context(|| format!("it did not say where it listens for {name}"))
 }
 
-/// The token of an earlier start, or a new one that only this user can read.
-fn admin_token(path: &Path) -> anyhow::Result<String> {
+/// That of an earlier start, or a new one that only this user can read.
+fn kept_secret(path: &Path, shortest: usize) -> anyhow::Result<String> {
     match fs::read_to_string(path) {
-        Ok(token) if token.trim().len() >= 32 => return Ok(token.trim().to_owned()),
-        Ok(_) => bail!("{} does not hold a token of 32 characters or more; delete it", path.display()),
+        Ok(secret) if secret.trim().len() >= shortest => return Ok(secret.trim().to_owned()),
+        Ok(_) => bail!("{} holds less than {shortest} characters; delete it", path.display()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(error).with_context(|| format!("could not read {}", path.display())),
     }
-    let token: String = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
-    keep_secret(path, &token)?;
-    Ok(token)
+    let secret: String = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
+    keep_secret(path, &secret)?;
+    Ok(secret)
 }
 
 /// Where only this user can read it.

@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gateway_config::client::Client;
 use gateway_config::clock::{Clock, SystemClock};
 use gateway_config::model::{JwtIssuer, Timestamp};
 use gateway_config::snapshot::{Caller, Code, Counters, Outcome, Refusal, Snapshot, known};
@@ -18,7 +19,6 @@ use pingora::proxy::Session;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::Client;
 use crate::connection::Connection;
 use crate::gate::Gate;
 use crate::identity::Presented;

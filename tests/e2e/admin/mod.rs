@@ -4,5 +4,7 @@ mod bodies;
 mod conditions;
 mod credentials;
 mod entities;
+mod fuzz;
 mod insight;
+mod preview;
 mod waiting;

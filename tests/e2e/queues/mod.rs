@@ -1,6 +1,7 @@
 //! Requests for later: from the 202 to the worker, and what the client hears of it.
 
 mod embedded;
+mod publish;
 mod tasks;
 
 use std::time::Duration;

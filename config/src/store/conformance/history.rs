@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::clock::new_id;
 use crate::model::{Change, Configuration, Edit, FORMAT_VERSION, Item, Kind};
-use crate::store::{Head, Result, Since, StoreError};
+use crate::store::{Head, HistoryPage, Result, Since, StoreError};
 
 use super::{Subject, commit, finish, sample};
 
@@ -186,5 +186,64 @@ pub(super) async fn a_history_that_can_not_tell_says_reload(subject: &dyn Subjec
     assert!(matches!(store.load_since(2).await?, Since::Reload), "a kind of a later format");
     subject.execute("UPDATE config_head SET generation = 2000").await;
     assert!(matches!(store.load_since(3).await?, Since::Reload), "too far behind");
+    Ok(())
+}
+
+pub(super) async fn generations_are_listed_the_newest_first(subject: &dyn Subject) -> Result<()> {
+    let store = subject.open().await;
+    for name in ["a", "b", "c", "d"] {
+        commit(&*store, &[sample::route(name)?], &[]).await?;
+    }
+    subject.execute("UPDATE config_generation SET actor = 'Ann', summary = '100% of \u{dc}' WHERE number = 2").await;
+    let page = HistoryPage { limit: 3, ..HistoryPage::default() };
+    let listed = store.generations(&page).await?;
+    assert_eq!(listed.iter().map(|it| it.number).collect::<Vec<_>>(), [4, 3, 2]);
+    assert_eq!((listed[0].actor.as_str(), listed[0].summary.as_str()), ("test", "a check"));
+    assert_eq!(listed[0].created_at.micros(), 1_795_000_000_000_000);
+    let rest = store.generations(&HistoryPage { before: Some(2), ..page.clone() }).await?;
+    assert_eq!(rest.iter().map(|it| it.number).collect::<Vec<_>>(), [1]);
+    for (search, found) in [("aNN", 1), ("100%", 1), ("1%0", 0), ("A CHECK", 3), ("_", 0), ("\u{dc}", 1)] {
+        let page = HistoryPage { search: Some(search.to_owned()), ..page.clone() };
+        assert_eq!(store.generations(&page).await?.len(), found, "{search}");
+    }
+    Ok(())
+}
+
+pub(super) async fn a_generation_reads_back_with_its_changes(subject: &dyn Subject) -> Result<()> {
+    let store = subject.open().await;
+    assert_eq!(store.oldest_generation().await?, None);
+    for name in ["a", "b", "c"] {
+        commit(&*store, &[sample::route(name)?], &[(Kind::Route, "x")]).await?;
+    }
+    let second = store.generation(2).await?;
+    let touched = second.iter().flat_map(|it| it.changes.iter().map(|change| change.name.as_str()));
+    assert_eq!(touched.collect::<Vec<_>>(), ["b", "x"]);
+    for number in [0, 4, u64::MAX] {
+        assert_eq!(store.generation(number).await?, None);
+    }
+    let behind = store.generations_behind(1, 3, 10).await?;
+    assert_eq!(behind.iter().map(|it| it.number).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(store.generations_behind(0, 2, 1).await?.len(), 1);
+    subject.execute("UPDATE config_generation SET changes = '[7]' WHERE number = 2").await;
+    let spoilt = store.generation(2).await;
+    assert!(matches!(&spoilt, Err(StoreError::Spoilt(problem)) if problem.path == "config_generation/2"), "{spoilt:?}");
+    Ok(())
+}
+
+pub(super) async fn old_generations_are_forgotten_and_the_newest_never(subject: &dyn Subject) -> Result<()> {
+    let store = subject.open().await;
+    assert_eq!(store.forget_generations(0).await?, 0);
+    for name in ["a", "b", "c", "d"] {
+        commit(&*store, &[sample::route(name)?], &[]).await?;
+    }
+    for (keep, forgotten, oldest) in [(u64::MAX, 0, 1), (4, 0, 1), (2, 2, 3), (2, 0, 3), (0, 1, 4), (0, 0, 4)] {
+        assert_eq!(store.forget_generations(keep).await?, forgotten, "{keep}");
+        assert_eq!(store.oldest_generation().await?, Some(oldest), "{keep}");
+    }
+    let loaded = store.load().await?;
+    assert_eq!((loaded.head.generation, loaded.configuration.routes.len()), (4, 4), "the configuration stays");
+    assert!(matches!(store.load_since(2).await?, Since::Reload), "a reader that is behind starts again");
+    assert!(matches!(store.load_since(3).await?, Since::Changed { .. }));
+    assert_eq!(commit(&*store, &[sample::route("e")?], &[]).await?, 5);
     Ok(())
 }

@@ -1,14 +1,19 @@
 //! What every store must do, whatever database stands behind it: a list of checks over the interface alone. Each backend's tests
 //! run all of them, each check on a database of its own.
 
+mod admins;
+mod audit;
 mod entities;
 mod history;
+mod logins;
+mod many;
 mod messages;
 mod nodes;
 mod sample;
 mod signing;
 mod spoilt;
 mod tasks;
+mod traffic;
 mod usage;
 mod watching;
 
@@ -52,6 +57,14 @@ pub const CHECKS: &[(&str, Check)] = &[
         Box::pin(entities::a_search_finds_names_and_descriptions_in_any_case(subject))
     }),
     ("what_no_row_can_hold_is_refused", |subject| Box::pin(entities::what_no_row_can_hold_is_refused(subject))),
+    ("many_entities_are_written_as_each_would_be", |subject| {
+        Box::pin(many::many_entities_are_written_as_each_would_be(subject))
+    }),
+    ("many_entities_mend_what_was_spoilt", |subject| Box::pin(many::many_entities_mend_what_was_spoilt(subject))),
+    ("many_names_are_deleted_and_no_other", |subject| Box::pin(many::many_names_are_deleted_and_no_other(subject))),
+    ("a_reader_sees_one_state_and_keeps_nobody_from_writing", |subject| {
+        Box::pin(many::a_reader_sees_one_state_and_keeps_nobody_from_writing(subject))
+    }),
     ("a_fresh_database_is_generation_zero", |subject| Box::pin(history::a_fresh_database_is_generation_zero(subject))),
     ("an_uncommitted_transaction_leaves_nothing", |subject| {
         Box::pin(history::an_uncommitted_transaction_leaves_nothing(subject))
@@ -78,6 +91,26 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("a_history_that_can_not_tell_says_reload", |subject| {
         Box::pin(history::a_history_that_can_not_tell_says_reload(subject))
     }),
+    ("generations_are_listed_the_newest_first", |subject| {
+        Box::pin(history::generations_are_listed_the_newest_first(subject))
+    }),
+    ("a_generation_reads_back_with_its_changes", |subject| {
+        Box::pin(history::a_generation_reads_back_with_its_changes(subject))
+    }),
+    ("old_generations_are_forgotten_and_the_newest_never", |subject| {
+        Box::pin(history::old_generations_are_forgotten_and_the_newest_never(subject))
+    }),
+    ("the_audit_is_one_chain_under_concurrent_writers", |subject| {
+        Box::pin(audit::the_audit_is_one_chain_under_concurrent_writers(subject))
+    }),
+    ("an_audit_entry_stands_and_falls_with_its_write", |subject| {
+        Box::pin(audit::an_audit_entry_stands_and_falls_with_its_write(subject))
+    }),
+    ("an_altered_audit_entry_is_found", |subject| Box::pin(audit::an_altered_audit_entry_is_found(subject))),
+    ("a_deleted_end_of_the_audit_is_found", |subject| Box::pin(audit::a_deleted_end_of_the_audit_is_found(subject))),
+    ("audit_entries_are_found_by_who_what_and_when", |subject| {
+        Box::pin(audit::audit_entries_are_found_by_who_what_and_when(subject))
+    }),
     ("a_spoilt_row_costs_only_its_entity", |subject| Box::pin(spoilt::a_spoilt_row_costs_only_its_entity(subject))),
     ("a_spoilt_entity_can_be_replaced_and_deleted", |subject| {
         Box::pin(spoilt::a_spoilt_entity_can_be_replaced_and_deleted(subject))
@@ -101,6 +134,16 @@ pub const CHECKS: &[(&str, Check)] = &[
     }),
     ("a_signing_key_reads_back_until_it_is_forgotten", |subject| {
         Box::pin(signing::a_signing_key_reads_back_until_it_is_forgotten(subject))
+    }),
+    ("a_sample_reads_back_whole", |subject| Box::pin(traffic::a_sample_reads_back_whole(subject))),
+    ("samples_are_found_by_what_they_are_of", |subject| {
+        Box::pin(traffic::samples_are_found_by_what_they_are_of(subject))
+    }),
+    ("old_samples_are_deleted_by_those_who_took_them", |subject| {
+        Box::pin(traffic::old_samples_are_deleted_by_those_who_took_them(subject))
+    }),
+    ("the_last_use_of_a_route_only_moves_forward", |subject| {
+        Box::pin(traffic::the_last_use_of_a_route_only_moves_forward(subject))
     }),
     ("a_slot_holds_one_signing_key", |subject| Box::pin(signing::a_slot_holds_one_signing_key(subject))),
     ("messages_are_claimed_in_the_order_in_which_they_are_due", |subject| {
@@ -136,6 +179,37 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("tasks_expire_in_portions", |subject| Box::pin(tasks::tasks_expire_in_portions(subject))),
     ("a_callback_is_due_from_the_end_until_it_is_settled", |subject| {
         Box::pin(tasks::a_callback_is_due_from_the_end_until_it_is_settled(subject))
+    }),
+    ("an_admin_reads_back_by_id_by_email_and_in_pages", |subject| {
+        Box::pin(admins::an_admin_reads_back_by_id_by_email_and_in_pages(subject))
+    }),
+    ("a_write_to_admins_leaves_its_entry_and_a_refused_one_none", |subject| {
+        Box::pin(admins::a_write_to_admins_leaves_its_entry_and_a_refused_one_none(subject))
+    }),
+    ("of_processes_that_start_at_once_one_makes_the_first_admin", |subject| {
+        Box::pin(admins::of_processes_that_start_at_once_one_makes_the_first_admin(subject))
+    }),
+    ("somebody_always_manages_admins", |subject| Box::pin(admins::somebody_always_manages_admins(subject))),
+    ("a_token_is_found_by_its_hash_and_goes_with_its_admin", |subject| {
+        Box::pin(admins::a_token_is_found_by_its_hash_and_goes_with_its_admin(subject))
+    }),
+    ("the_last_use_of_a_token_only_moves_forward", |subject| {
+        Box::pin(admins::the_last_use_of_a_token_only_moves_forward(subject))
+    }),
+    ("a_session_is_renewed_with_its_newest_secret", |subject| {
+        Box::pin(logins::a_session_is_renewed_with_its_newest_secret(subject))
+    }),
+    ("of_two_who_renew_with_one_secret_one_wins_and_the_other_ends_the_session", |subject| {
+        Box::pin(logins::of_two_who_renew_with_one_secret_one_wins_and_the_other_ends_the_session(subject))
+    }),
+    ("within_the_grace_the_secret_before_does_no_harm", |subject| {
+        Box::pin(logins::within_the_grace_the_secret_before_does_no_harm(subject))
+    }),
+    ("a_session_ends_by_logout_by_age_and_when_there_are_too_many", |subject| {
+        Box::pin(logins::a_session_ends_by_logout_by_age_and_when_there_are_too_many(subject))
+    }),
+    ("failed_logins_are_counted_until_they_are_old_or_forgiven", |subject| {
+        Box::pin(logins::failed_logins_are_counted_until_they_are_old_or_forgiven(subject))
     }),
 ];
 

@@ -84,7 +84,7 @@ impl Backend for PostgresBackend {
 
     async fn open(&self, purpose: Purpose) -> Result<Box<dyn Session>> {
         let begin = match purpose {
-            Purpose::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            Purpose::Read | Purpose::RuntimeRead => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
             // Not REPEATABLE READ: what is read behind the head's lock must be newer than the lock.
             Purpose::Write | Purpose::Runtime | Purpose::Queue => "BEGIN ISOLATION LEVEL READ COMMITTED",
         };
@@ -92,6 +92,10 @@ impl Backend for PostgresBackend {
         let mut session = PostgresSession::new(Lease::new(connection), self.deadline);
         session.execute(begin, Vec::new()).await?;
         Ok(Box::new(session))
+    }
+
+    fn has_runtime_apart(&self) -> bool {
+        false
     }
 
     fn lock_head(&self) -> &'static str {

@@ -67,6 +67,9 @@ impl SqliteBackend {
             return Err(bad(format!("{QUEUE_FILE} is taken by embedded queues")));
         }
         let files = [configuration_file.clone(), runtime_file.clone(), queue_file.clone()];
+        if let Some(missing) = files.iter().find(|file| !options.may_create && !file.exists()) {
+            return Err(StoreError::NotMigrated(format!("there is no file {}", missing.display())));
+        }
         let prepared = tokio::task::spawn_blocking(move || files.iter().try_for_each(|path| file::prepare(path)));
         prepared.await.unwrap_or_else(|error| Err(error.to_string())).map_err(bad)?;
         for path in [&configuration_file, &runtime_file, &queue_file] {
@@ -138,7 +141,7 @@ impl Backend for SqliteBackend {
                 let turn = async { Ok(Arc::clone(&self.queue_turn).lock_owned().await) };
                 Some(within(self.deadline, turn).await?)
             }
-            Purpose::Read | Purpose::Write | Purpose::Runtime => None,
+            Purpose::Read | Purpose::Write | Purpose::Runtime | Purpose::RuntimeRead => None,
         };
         let (pool, begin) = match purpose {
             Purpose::Read => (&self.configuration, "BEGIN DEFERRED"),
@@ -146,11 +149,16 @@ impl Backend for SqliteBackend {
             Purpose::Write => (&self.configuration, "BEGIN IMMEDIATE"),
             Purpose::Runtime => (&self.runtime, "BEGIN IMMEDIATE"),
             Purpose::Queue => (&self.queue, "BEGIN IMMEDIATE"),
+            Purpose::RuntimeRead => (&self.runtime, "BEGIN DEFERRED"),
         };
         let connection: PoolConnection<Sqlite> = within(self.deadline, pool.acquire()).await?;
         let mut session = SqliteSession::new(Lease::new(connection), self.deadline, turn);
         session.execute(begin, Vec::new()).await?;
         Ok(Box::new(session))
+    }
+
+    fn has_runtime_apart(&self) -> bool {
+        true
     }
 
     fn lock_head(&self) -> &'static str {

@@ -1,4 +1,4 @@
-//! Whose request it is as far as addresses go: the peer's, or the one that trusted proxies before the gateway name.
+//! Whose request it is as far as addresses go: the peer's, or the one that trusted proxies before the process name.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -10,12 +10,12 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 
 /// Where a request came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Client {
-    pub(crate) address: IpAddr,
+pub struct Client {
+    pub address: IpAddr,
     /// It came over TLS, to us or to a proxy that we trust.
-    pub(crate) is_secure: bool,
+    pub is_secure: bool,
     /// The proxy that is trusted; then what it said of those before it is kept.
-    pub(crate) proxy: Option<IpAddr>,
+    pub proxy: Option<IpAddr>,
 }
 
 impl Default for Client {
@@ -29,10 +29,11 @@ const UNKNOWN: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// Proxies whose word counts. Anybody else could write any address there.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct TrustedProxies(Box<[IpNet]>);
+pub struct TrustedProxies(Box<[IpNet]>);
 
 impl TrustedProxies {
-    pub(crate) fn new(nets: &[IpNet]) -> Self {
+    #[must_use]
+    pub fn new(nets: &[IpNet]) -> Self {
         Self(nets.into())
     }
 
@@ -41,7 +42,8 @@ impl TrustedProxies {
         self.0.iter().any(|net| net.contains(&address))
     }
 
-    pub(crate) fn client(&self, peer: Option<IpAddr>, is_tls: bool, headers: &HeaderMap) -> Client {
+    #[must_use]
+    pub fn client(&self, peer: Option<IpAddr>, is_tls: bool, headers: &HeaderMap) -> Client {
         let peer = peer.map_or(UNKNOWN, |peer| peer.to_canonical());
         if self.0.is_empty() || !self.trust(peer) {
             return Client { address: peer, is_secure: is_tls, proxy: None };
@@ -97,7 +99,8 @@ fn address(text: &str) -> Option<IpAddr> {
 }
 
 /// What the backend reads as `X-Forwarded-For` behind a trusted proxy: what that said, and the proxy itself.
-pub(crate) fn forwarded_chain(headers: &HeaderMap, proxy: IpAddr) -> Option<HeaderValue> {
+#[must_use]
+pub fn forwarded_chain(headers: &HeaderMap, proxy: IpAddr) -> Option<HeaderValue> {
     let mut chain = lines(headers, &X_FORWARDED_FOR).collect::<Vec<_>>().join(", ");
     if !chain.is_empty() {
         chain.push_str(", ");

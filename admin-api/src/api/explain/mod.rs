@@ -1,30 +1,31 @@
 //! `POST /admin/explain`: what the gateway would do with a request, and why. It asks the very calls that the gateway asks.
 
+mod credentials;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::extract::State;
-use gateway_config::change::Proposal;
+use gateway_config::change::{ChangeError, Proposal};
 use gateway_config::snapshot::{
     BodyFacts, Caller, Cluster, Code, Decision, Outcome, RequestFacts, Snapshot, Token, TrailStep, Verified, decide,
     host_of, match_request, path,
 };
-use http::header::{AUTHORIZATION, HOST, HeaderName};
+use http::header::{HOST, HeaderName};
 use http::{HeaderMap, HeaderValue, Method};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use self::credentials::Shown;
 use super::body::JsonBody;
 use super::config::changes_in;
 use super::query::NoQuery;
 use crate::auth::Viewer;
 use crate::error::Failure;
 use crate::state::AppState;
-
-const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// A request as a client would send it. All but method and path are optional.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -37,6 +38,7 @@ pub(crate) struct Question {
     /// Absent: a request without a Host.
     #[schema(example = "shop.example.com")]
     host: Option<String>,
+    /// An `X-API-Key` is verified as the gateway verifies it; a bearer token can't be.
     #[serde(default)]
     #[schema(value_type = std::collections::HashMap<String, String>)]
     headers: BTreeMap<String, String>,
@@ -52,9 +54,9 @@ pub(crate) struct Question {
     roles: Option<Vec<String>>,
     /// Of the token.
     scopes: Option<Vec<String>>,
-    /// Not supported yet.
+    /// Decide as it was then, with the API keys of today; absent: as it is now.
     generation: Option<u64>,
-    /// Decide as if these had been made.
+    /// Decide as if these had been made, on top of the generation.
     #[schema(value_type = Option<Vec<Proposal>>)]
     changes: Option<Value>,
 }
@@ -98,31 +100,45 @@ pub(crate) async fn explain(
     let mut question = question(body)?;
     let changes = question.changes.take();
     let request = Request::of(&question)?;
-    let snapshot = snapshot(&state, changes).await?;
-    let caller = supposed(&question, &snapshot)?.unwrap_or_else(|| request.caller());
-    Ok(axum::Json(request.explained(&snapshot, &state, &caller)))
+    let snapshot = snapshot(&state, question.generation, changes).await?;
+    let supposed = supposed(&question, &snapshot)?;
+    request.explained(&snapshot, &state, supposed).await.map(axum::Json)
 }
 
 fn question(body: Value) -> Result<Question, Failure> {
-    let question: Question = serde_path_to_error::deserialize(body).map_err(|error| {
+    serde_path_to_error::deserialize(body).map_err(|error| {
         let path = error.path().to_string().replace('.', "/");
         let message = error.into_inner().to_string();
         let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
         let path = unknown.map_or(path, ToOwned::to_owned);
         Failure::invalid_at(path.trim_matches('/'), message)
-    })?;
-    if question.generation.is_some() {
-        return Err(Failure::invalid_at("generation", "can't be explained yet: leave it out"));
-    }
-    Ok(question)
+    })
 }
 
-/// The head, or what it would be.
-async fn snapshot(state: &AppState, changes: Option<Value>) -> Result<Arc<Snapshot>, Failure> {
-    let Some(changes) = changes else { return state.ask(state.changer.snapshot()).await };
-    let proposals = changes_in(changes)?;
-    let tried = async { state.changer.dry_run(&proposals).await.map_err(Failure::of_asked) };
-    Ok(state.ask(tried).await?.snapshot)
+/// The head or an older generation, or what it would be.
+async fn snapshot(state: &AppState, generation: Option<u64>, changes: Option<Value>) -> Result<Arc<Snapshot>, Failure> {
+    let proposals = changes.map(changes_in).transpose()?;
+    match (generation, proposals) {
+        (None, None) => state.ask(state.changer.snapshot()).await,
+        (None, Some(proposals)) => {
+            let tried = async { state.changer.dry_run(&proposals).await.map_err(Failure::of_asked) };
+            Ok(state.ask_at_length(tried).await?.snapshot)
+        }
+        (Some(generation), proposals) => {
+            let missing = |error| match error {
+                ChangeError::NoGeneration { .. } | ChangeError::Gap { .. } => {
+                    Failure::invalid_at("generation", error.to_string())
+                }
+                other => other.into(),
+            };
+            let past = async { state.changer.snapshot_at(generation).await.map_err(missing) };
+            let past = state.ask_at_length(past).await?;
+            match proposals {
+                None => Ok(past),
+                Some(proposals) => state.changer.tried_on(&past, &proposals).map_err(Failure::of_asked),
+            }
+        }
+    }
 }
 
 /// The caller that the question supposes; `None`: whoever its headers make it.
@@ -187,15 +203,20 @@ impl<'q> Request<'q> {
         Ok(Self { method, path, query, has_host: headers.contains_key(HOST), headers, address })
     }
 
-    fn explained(&self, snapshot: &Snapshot, state: &AppState, caller: &Caller) -> Explained {
+    async fn explained(
+        &self,
+        snapshot: &Snapshot,
+        state: &AppState,
+        supposed: Option<Caller>,
+    ) -> Result<Explained, Failure> {
         let mut buffer = String::new();
         let host = match host_of(None, &self.headers, self.has_host, &mut buffer) {
             Ok(host) => host,
-            Err(error) => return Explained::unreadable("host", &error.to_string()),
+            Err(error) => return Ok(Explained::unreadable("host", &error.to_string())),
         };
         let path = match path::normalise(self.path.as_bytes()) {
             Ok(path) => path,
-            Err(error) => return Explained::unreadable("path", &error.to_string()),
+            Err(error) => return Ok(Explained::unreadable("path", &error.to_string())),
         };
         let facts = RequestFacts {
             method: &self.method,
@@ -209,20 +230,18 @@ impl<'q> Request<'q> {
             entropy: rand::random(),
         };
         let matched = match_request(snapshot, &facts);
-        let decision = decide(snapshot, &matched, caller, &BodyFacts::default());
-        Explained::of(&decision, &path, snapshot)
-    }
-
-    /// Credentials can't be verified here, and what can't be verified is not good.
-    fn caller(&self) -> Caller {
-        let is_bearer =
-            |line: &HeaderValue| line.as_bytes().get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "));
-        let has_token = self.headers.get_all(AUTHORIZATION).iter().any(is_bearer);
-        if has_token || self.headers.contains_key(API_KEY) {
-            Caller::Rejected(Code::CredentialsInvalid)
-        } else {
-            Caller::Anonymous
-        }
+        // Where nothing was found nobody looks at credentials, and a browser that asks beforehand has none.
+        let matters = matched.found.as_ref().is_ok_and(|found| !found.preflight);
+        let Shown { caller, steps } = match supposed {
+            None if matters => Shown::of(state, snapshot, &self.headers).await?,
+            supposed => Shown { caller: supposed.unwrap_or(Caller::Anonymous), steps: Vec::new() },
+        };
+        let decision = decide(snapshot, &matched, &caller, &BodyFacts::default());
+        let mut explained = Explained::of(&decision, &path, snapshot);
+        let is_match = |step: &TrailStep| step.step == "route" && step.result == "matched";
+        let behind = explained.trail.iter().position(is_match).map_or(0, |at| at + 1);
+        explained.trail.splice(behind..behind, steps);
+        Ok(explained)
     }
 }
 
