@@ -125,6 +125,12 @@ impl Failure {
             .with(|details| details.header = Some((RETRY_AFTER, HeaderValue::from_static("1"))))
     }
 
+    /// A message did not get through.
+    pub(crate) fn queue_unavailable(why: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "queue_unavailable", why)
+            .with(|details| details.header = Some((RETRY_AFTER, HeaderValue::from_static("1"))))
+    }
+
     pub(crate) fn not_found(what: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", format!("there is no {what}"))
     }

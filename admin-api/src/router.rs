@@ -8,7 +8,7 @@ use axum::{Extension, Router};
 use crate::account::account;
 use crate::api::{
     BODY_LIMIT, DOCUMENT_LIMIT, apply, audit, config, docs, entities, explain, generations, import, itself, keys, members,
-    nodes, preview, session, traffic, users,
+    nodes, preview, queues, session, tasks, traffic, users,
 };
 use crate::auth::gate;
 use crate::error::Failure;
@@ -21,6 +21,7 @@ pub fn router(state: AppState) -> Router {
         .route("/admin/access/applications/{name}/keys", get(keys::list).post(keys::create))
         .route("/admin/access/applications/{name}/keys/{id}", get(keys::show).patch(keys::patch).delete(keys::revoke))
         .route("/admin/access/applications/{name}/keys/{id}/rotate", post(keys::rotate))
+        .route("/admin/access/applications/{name}/webhook-secret", get(queues::application_secret))
         .route("/admin/audit", get(audit::list))
         .route("/admin/config/apply", document(post(apply::apply)))
         .route("/admin/auth/login", post(session::login))
@@ -39,6 +40,15 @@ pub fn router(state: AppState) -> Router {
         .route("/admin/nodes", get(nodes::list))
         .route("/admin/nodes/{id}", delete(nodes::remove))
         .route("/admin/preview", document(post(preview::preview)))
+        .route("/admin/routing/queues/{name}/dead", get(queues::list_dead))
+        .route("/admin/routing/queues/{name}/dead/replay", post(queues::replay_all))
+        .route("/admin/routing/queues/{name}/dead/{id}", delete(queues::discard))
+        .route("/admin/routing/queues/{name}/dead/{id}/replay", post(queues::replay))
+        .route("/admin/routing/queues/{name}/status", get(queues::status))
+        .route("/admin/routing/queues/{name}/test", post(queues::test))
+        .route("/admin/routing/queues/{name}/webhook-secret", get(queues::queue_secret))
+        .route("/admin/tasks", get(tasks::list))
+        .route("/admin/tasks/{id}", get(tasks::show))
         .route("/admin/traffic", get(traffic::list))
         .route("/admin/users", get(users::list).post(users::create))
         .route("/admin/users/{id}", get(users::show).patch(users::patch).delete(users::delete))

@@ -37,6 +37,8 @@ pub struct Shared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) changer: Changer,
     pub(crate) chain: ChainKey,
+    /// Receivers' secrets are derived from it.
+    pub(crate) master: MasterKey,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) token: Option<AdminToken>,
     pub(crate) checksum: ChecksumKey,
@@ -71,6 +73,7 @@ impl AppState {
             store,
             changer,
             chain,
+            master: master.clone(),
             clock,
             token,
             checksum,

@@ -12,9 +12,10 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     server::{Plan, Server},
     services::Name,
+    workers::Settings,
 };
 
-/// Demo services that stand behind Gatehouse.
+/// Demo services and workers that stand behind Gatehouse.
 #[derive(Debug, Parser)]
 #[command(name = "backends", version)]
 struct CommandLine {
@@ -24,15 +25,15 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run one service or several, until SIGTERM or SIGINT.
-    Run(RunArguments),
-    /// List the services: name, port, what each does.
+    /// Run one service or worker or several, until SIGTERM or SIGINT.
+    Run(Box<RunArguments>),
+    /// List services and workers: name, port, what each does.
     List,
 }
 
 #[derive(Debug, Args)]
 struct RunArguments {
-    /// The services to run.
+    /// The services and workers to run.
     #[arg(required = true, value_name = "NAME")]
     names: Vec<Name>,
     /// Where a service listens instead of its usual port on 127.0.0.1; may be given once for each; port 0 takes a free one.
@@ -49,6 +50,8 @@ struct RunArguments {
         default_value = "http://127.0.0.1:4200/.well-known/gateway/jwks.json"
     )]
     gateway_jwks: Url,
+    #[command(flatten)]
+    workers: Settings,
     /// How the log on standard error is written.
     #[arg(long, env = "LOG_FORMAT", default_value = "pretty")]
     log_format: LogFormat,
@@ -88,7 +91,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             print!("{}", listing());
             Ok(())
         }
-        Command::Run(arguments) => serve(arguments),
+        Command::Run(arguments) => serve(*arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -117,7 +120,13 @@ fn plan(arguments: RunArguments) -> Result<Plan> {
             bail!("--listen names {name} twice");
         }
     }
+    for from in &arguments.workers.consume {
+        if !arguments.names.contains(&from.worker) {
+            bail!("--consume names {}, which is not to run", from.worker);
+        }
+    }
     let mut plan = Plan::new(arguments.data_dir, arguments.gateway_jwks);
+    plan.workers = arguments.workers;
     for name in arguments.names {
         if plan.services.iter().any(|(planned, _)| *planned == name) {
             bail!("{name} is named twice");

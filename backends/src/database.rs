@@ -19,11 +19,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens `folder/file`, making both where they are missing, and brings in `schema`, whose statements must be repeatable.
 pub(crate) async fn open(folder: &Path, file: &str, schema: &'static str) -> Result<SqlitePool> {
-    // The folder holds password hashes: it is its owner's alone.
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.with_context(|| format!("could not create the folder {}", folder.display()))?;
     let path = folder.join(file);
-    let _turn = take_turn(folder).await.with_context(|| format!("could not lock the folder {}", folder.display()))?;
+    let _turn = take_turn(folder).await?;
     let options = SqliteConnectOptions::new()
         .filename(&path)
         .create_if_missing(true)
@@ -40,11 +37,14 @@ pub(crate) async fn open(folder: &Path, file: &str, schema: &'static str) -> Res
 
 /// One process after the other opens a database of the folder, until the file is dropped: when two switch a new file to WAL at the same
 /// moment, SQLite tells one of them "database is locked" at once, whatever the busy timeout.
-async fn take_turn(folder: &Path) -> Result<File> {
+pub(crate) async fn take_turn(folder: &Path) -> Result<File> {
+    // The folder holds password hashes: it is its owner's alone.
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.with_context(|| format!("could not create the folder {}", folder.display()))?;
     let path = folder.join(".opening");
     let file = spawn_blocking(move || {
         let file = File::create(path)?;
         file.lock().map(|()| file)
     });
-    Ok(file.await??)
+    file.await?.with_context(|| format!("could not lock the folder {}", folder.display()))
 }

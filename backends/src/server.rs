@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use crate::{
     clock::Clock,
     services::{self, Name, Pace, Surroundings},
+    workers,
 };
 
 /// How long requests in flight may take to finish once the process was told to stop.
@@ -25,26 +26,35 @@ const GRACE: Duration = Duration::from_secs(10);
 /// What is to run, where, and on what.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    pub services: Vec<(Name, SocketAddr)>,
+    /// Each with its address, where that is not the usual one.
+    pub services: Vec<(Name, Option<SocketAddr>)>,
     pub data_dir: PathBuf,
     pub clock: Clock,
     pub pace: Pace,
     pub gateway_jwks: Url,
+    pub workers: workers::Settings,
 }
 
 impl Plan {
     #[must_use]
     pub fn new(data_dir: impl Into<PathBuf>, gateway_jwks: Url) -> Self {
         let (clock, pace) = (Clock::default(), Pace::default());
-        Self { services: Vec::new(), data_dir: data_dir.into(), clock, pace, gateway_jwks }
+        let workers = workers::Settings::default();
+        Self { services: Vec::new(), data_dir: data_dir.into(), clock, pace, gateway_jwks, workers }
     }
 
-    /// Adds a service at `address`, or else at its usual port of this host alone.
+    /// Adds a service or a worker at `address`, or else at its usual port of this host alone.
     #[must_use]
     pub fn with(mut self, name: Name, address: Option<SocketAddr>) -> Self {
-        let usual = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), name.port());
-        self.services.push((name, address.unwrap_or(usual)));
+        self.services.push((name, address));
         self
+    }
+
+    /// Where this one listens. A worker that takes messages from a broker needs no port, and gets one only if it was asked for.
+    fn listens(&self, name: Name, address: Option<SocketAddr>) -> Option<SocketAddr> {
+        let usual = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), name.port());
+        let needs_one = !name.is_worker() || self.workers.sources(name).next().is_none();
+        address.or(needs_one.then_some(usual))
     }
 }
 
@@ -60,10 +70,15 @@ pub struct Server {
 impl Server {
     pub async fn start(plan: Plan) -> Result<Self> {
         let mut bound = Vec::new();
-        for (name, address) in plan.services {
-            let listener = TcpListener::bind(address).await;
-            let listener = listener.with_context(|| format!("could not listen on {address} for {name}"))?;
-            bound.push((name, listener.local_addr()?, listener));
+        for (name, address) in &plan.services {
+            let listener = match plan.listens(*name, *address) {
+                Some(address) => {
+                    let listener = TcpListener::bind(address).await;
+                    Some(listener.with_context(|| format!("could not listen on {address} for {name}"))?)
+                }
+                None => None,
+            };
+            bound.push((*name, listener));
         }
         let stop = CancellationToken::new();
         let surroundings = Surroundings {
@@ -71,16 +86,37 @@ impl Server {
             clock: plan.clock,
             pace: plan.pace,
             gateway_jwks: plan.gateway_jwks,
+            workers: plan.workers,
             stop: stop.clone(),
         };
         let (mut addresses, mut databases, mut tasks) = (Vec::new(), Vec::new(), JoinSet::new());
-        for (name, address, listener) in bound {
-            let service = services::open(name, &surroundings).await;
-            let service = service.with_context(|| format!("could not start {name}"))?;
-            databases.extend(service.database);
+        let (mut opened, mut ready) = (Vec::new(), Vec::new());
+        for (name, listener) in bound {
+            let failed = || format!("could not start {name}");
+            let router = if name.is_worker() {
+                let mut worker = workers::open(name, listener.is_some(), &surroundings).await.with_context(failed)?;
+                databases.push(worker.database.clone());
+                let router = worker.router.take();
+                ready.push(worker);
+                router
+            } else {
+                let service = services::open(name, &surroundings).await.with_context(failed)?;
+                databases.extend(service.database);
+                Some(service.router)
+            };
+            opened.extend(listener.zip(router).map(|(listener, router)| (name, listener, router)));
+        }
+        for (name, listener, router) in opened {
+            addresses.push((name, listener.local_addr()?));
             let stopped = stop.clone().cancelled_owned();
-            tasks.spawn(axum::serve(listener, service.router).with_graceful_shutdown(stopped).into_future());
-            addresses.push((name, address));
+            tasks.spawn(axum::serve(listener, router).with_graceful_shutdown(stopped).into_future());
+        }
+        for worker in ready {
+            let running = worker.run(stop.clone());
+            tasks.spawn(async move {
+                running.await;
+                Ok(())
+            });
         }
         Ok(Self { addresses, databases, stop, tasks })
     }

@@ -85,12 +85,17 @@ pub(crate) async fn decide_and_answer(
         };
         return Box::pin(refuse(session, ctx, &refusal)).await;
     }
-    Box::pin(answer(session, ctx, queues)).await?;
+    Box::pin(answer(session, ctx, queues, streams)).await?;
     Ok(true)
 }
 
 /// Answers what was decided, where that is not a backend's business.
-async fn answer(session: &mut Session, ctx: &mut RequestCtx, queues: &Arc<Queues>) -> Result<()> {
+async fn answer(
+    session: &mut Session,
+    ctx: &mut RequestCtx,
+    queues: &Arc<Queues>,
+    streams: &Arc<Streams>,
+) -> Result<()> {
     let Some(decision) = &ctx.decision else { return Ok(()) };
     match &decision.outcome {
         Outcome::Forward(_) => {}
@@ -104,9 +109,9 @@ async fn answer(session: &mut Session, ctx: &mut RequestCtx, queues: &Arc<Queues
                 Err(refusal) => drop(refuse(session, ctx, &refusal).await?),
             }
         }
-        Outcome::Subscribe(..) => {
-            let message = Some("channels are not served yet by this version".into());
-            refuse(session, ctx, &Refusal { message, ..Refusal::new(Code::QueueUnavailable) }).await?;
+        Outcome::Subscribe(queue, filter) => {
+            let (queue, filter) = (queue.clone(), filter.clone());
+            queue::channel::serve(&queue, filter, queues, streams, session, ctx).await?;
         }
         Outcome::Refuse(refusal) => {
             let refusal = refusal.clone();

@@ -51,6 +51,29 @@ async fn a_port_that_is_taken_is_named() {
 }
 
 #[tokio::test]
+async fn check_names_each_broker_that_can_not_be_reached_and_no_password() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_folder, environment) = data();
+    let redis = std::env::var("GATEHOUSE_TEST_REDIS").expect("tests/with-servers starts a Redis");
+    let mut environment = environment.to_vec();
+    environment.extend([
+        ("AMQP_URL", format!("amqp://guest:canary@{closed}/%2f")),
+        ("KAFKA_BROKERS", closed.to_string()),
+        ("REDIS_URL", redis),
+        ("GATEWAY_CONNECTIONS", format!("events=redis://:canary@{closed},bad=amqp://guest:canary@[/%2f")),
+    ]);
+    let sound =
+        ["gateway", "check", "--listen", "127.0.0.1:0", "--listen-tls", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"];
+    let (exit, text) = run(&sound, &environment).await;
+    assert!(matches!(exit, Exit::Code(1..)), "{text}");
+    assert!(text.contains("ok      redis: "), "{text}");
+    for wrong in ["rabbitmq", "rabbitmq bad", "redis events", "kafka"] {
+        assert!(text.contains(&format!("wrong   {wrong}: ")), "{wrong} in {text}");
+    }
+    assert!(!text.contains("canary"), "{text}");
+}
+
+#[tokio::test]
 async fn an_admin_token_that_is_too_short_is_refused_without_being_shown() {
     let database = Database::sqlite();
     let (_folder, environment) = data();

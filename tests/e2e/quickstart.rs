@@ -88,6 +88,12 @@ async fn every_line_that_the_quickstart_prints_shows_what_it_says() {
     assert!(!around.contains("\"application\":\"demo\""), "{around}");
     let me = demo.try_line("what may this key do", 0).await;
     assert!(me.contains("\"application\":\"demo\"") && me.contains("\"remaining\""), "{me}");
+    let followed = demo.try_line("a queue", 0).await;
+    assert!(followed.contains("\"status\":\"succeeded\"") && followed.contains("writtenTo"), "{followed}");
+    let outbox: Vec<_> = std::fs::read_dir(demo.data.path().join("backends/outbox")).unwrap().collect();
+    let [Ok(mail)] = outbox.as_slice() else { panic!("one mail is in {outbox:?}") };
+    let mail = std::fs::read_to_string(mail.path()).unwrap();
+    assert!(mail.contains("To: ann@example.com") && mail.contains("Through a queue"), "{mail}");
     // In order, or its children would outlive it.
     demo.process.signal(Signal::TERM);
     assert_eq!(demo.process.wait_exit().await, Exit::Code(0));

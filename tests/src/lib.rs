@@ -23,8 +23,10 @@ pub mod process;
 pub mod proof;
 pub mod rabbitmq;
 pub mod rooms;
+pub mod smtp;
 pub mod stack;
 pub mod wire;
+pub mod workers;
 
 pub use backend::{Backend, Fault, Gate, Received, Reply};
 pub use client::{Answer, Connection, Failure, Request, raw_request};
@@ -36,4 +38,6 @@ pub use load::{Load, Report};
 pub use openid::OpenId;
 pub use postgres::PostgresCluster;
 pub use process::{Exit, Line, Process, Signal};
+pub use smtp::{Mail, SmtpSink};
 pub use stack::{Admin, Gateway, Stack};
+pub use workers::Workers;

@@ -160,7 +160,7 @@ fn version(folder: &Path) -> u32 {
 
 /// A port that was free a moment ago, below those that the system hands out by itself: while its owner is down, nobody else's
 /// connection or listener takes it.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     loop {
         let roll = RandomState::new().build_hasher().finish();
         let port = 10_000 + u16::try_from(roll % 20_000).unwrap_or_default();

@@ -103,7 +103,25 @@ impl Process {
     pub fn stack(name: &str, arguments: &[String], environment: &[(&str, String)]) -> Self {
         let mut command = Command::new(stack_binary());
         command.args(arguments);
-        let ours = ["GATEWAY_", "ADMIN_", "DATABASE_", "DATA_DIR", "REDIS_", "AMQP_", "KAFKA_", "RUST_LOG", "LOG_"];
+        let ours = [
+            "GATEWAY_",
+            "ADMIN_",
+            "DATABASE_",
+            "DATA_DIR",
+            "REDIS_",
+            "AMQP_",
+            "KAFKA_",
+            "RUST_LOG",
+            "LOG_",
+            "BACKENDS_",
+            "WEBHOOK_",
+            "WORKER_",
+            "SMTP_",
+            "MAIL_",
+            "SMS_",
+            "AUTH_",
+            "RESET_",
+        ];
         for (key, _) in std::env::vars_os() {
             if ours.iter().any(|prefix| key.to_string_lossy().starts_with(prefix)) {
                 command.env_remove(key);

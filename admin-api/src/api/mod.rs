@@ -14,7 +14,9 @@ pub(crate) mod keys;
 pub(crate) mod members;
 pub(crate) mod nodes;
 pub(crate) mod preview;
+pub(crate) mod queues;
 pub(crate) mod session;
+pub(crate) mod tasks;
 pub(crate) mod traffic;
 pub(crate) mod users;
 

@@ -9,6 +9,7 @@ mod history;
 mod import;
 mod keys;
 mod parts;
+mod queues;
 mod refusals;
 mod resources;
 mod roles;
@@ -68,6 +69,7 @@ fn described() -> OpenApi {
     admins::describe(&mut paths);
     import::describe(&mut paths);
     traffic::describe(&mut paths);
+    queues::describe(&mut paths);
     let mut info = Info::new("Gatehouse admin API", env!("CARGO_PKG_VERSION"));
     info.description = Some(ABOUT.to_owned());
     let mut api = OpenApi::new(info, paths);
@@ -120,6 +122,7 @@ fn components() -> Components {
     add::<ShownToken<'static>>(&mut components);
     add::<CreateToken>(&mut components);
     add::<crate::import::Imported>(&mut components);
+    queues::components(&mut components);
     components.schemas.insert(fixed::DOCUMENT.to_owned(), fixed::document());
     for (name, schema) in [
         (Problem::name(), <Problem as utoipa::PartialSchema>::schema()),

@@ -44,6 +44,7 @@ fn failures(status: u16) -> Vec<(&'static str, Failure)> {
         503 => vec![
             ("The database is away", Failure::database_silent(Duration::from_secs(3))),
             ("More than it can do at once", Failure::overloaded()),
+            ("A message did not get through", Failure::queue_unavailable("no gateway is live that could publish it")),
             ("The process is ending", Failure::stopping()),
         ],
         _ => Vec::new(),

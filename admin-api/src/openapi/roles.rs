@@ -32,7 +32,7 @@ fn role_of(path: &str, method: &str) -> Role {
     let is_own = path.starts_with("/admin/auth/") || path.starts_with("/admin/users/{id}/tokens");
     if path.starts_with("/admin/users") && !is_own {
         Role::Admin
-    } else if path == "/admin/audit" {
+    } else if path == "/admin/audit" || path.ends_with("/dead") || path.ends_with("/webhook-secret") {
         Role::Operator
     } else if is_own || method == "get" || QUESTIONS.contains(&path) {
         Role::Viewer

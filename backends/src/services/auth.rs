@@ -20,11 +20,15 @@ use sqlx::SqlitePool;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::{Service, Surroundings};
+use super::{
+    Service, Surroundings,
+    password_reset::{self, Resets},
+};
 use crate::{
     clock::{Clock, new_id, shown},
     database,
     exchange::{self, Body, Refusal, introduction},
+    token,
 };
 
 const SCHEMA: &str = "
@@ -81,13 +85,17 @@ type Answer = Result<(StatusCode, Json<Value>), Refusal>;
 
 pub(super) async fn open(version: Version, surroundings: &Surroundings) -> Result<Service> {
     let database = database::open(&surroundings.data_dir, "auth.db", SCHEMA).await?;
+    sqlx::raw_sql(password_reset::SCHEMA).execute(&database).await?;
+    let workers = token::of_workers(&surroundings.data_dir, surroundings.workers.auth_worker_token.as_deref()).await?;
+    let resets = Resets { database: database.clone(), clock: surroundings.clock.clone(), workers };
     let auth = Auth { version, instance: new_id(), database: database.clone(), clock: surroundings.clock.clone() };
     let routes = Router::new()
         .route("/auth/register", post(register))
         .route("/auth/login", post(log_in))
         .route("/auth/me", get(show_me))
         .route("/auth/info", get(introduce))
-        .with_state(Arc::new(auth));
+        .with_state(Arc::new(auth))
+        .merge(password_reset::routes(resets));
     let name = if version == Version::V1 { "auth" } else { "auth-v2" };
     Ok(Service { router: exchange::finish(routes, name), database: Some(database) })
 }
@@ -101,10 +109,7 @@ struct Credentials {
 
 async fn register(State(auth): State<Arc<Auth>>, Body(credentials): Body<Credentials>) -> Answer {
     let email = acceptable_email(&credentials.email)?;
-    if !PASSWORD_BYTES.contains(&credentials.password.len()) {
-        let (least, most) = (PASSWORD_BYTES.start(), PASSWORD_BYTES.end());
-        return Err(Refusal::unprocessable(format!("password must have {least} to {most} bytes")));
-    }
+    acceptable_password(&credentials.password)?;
     let hash = hash(credentials.password).await?;
     let (id, created_at_ms) = (new_id(), auth.clock.now_ms());
     let made = sqlx::query(
@@ -188,21 +193,29 @@ fn acceptable_email(given: &str) -> Result<String, Refusal> {
     if plausible { Ok(email) } else { Err(Refusal::unprocessable("email must look like name@host")) }
 }
 
+pub(super) fn acceptable_password(given: &str) -> Result<(), Refusal> {
+    if PASSWORD_BYTES.contains(&given.len()) {
+        return Ok(());
+    }
+    let (least, most) = (PASSWORD_BYTES.start(), PASSWORD_BYTES.end());
+    Err(Refusal::unprocessable(format!("password must have {least} to {most} bytes")))
+}
+
 fn session_token(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("Session").then(|| token.trim())
 }
 
 /// 256 random bits, so a plain digest of it is safe to keep.
-fn new_token() -> String {
+pub(super) fn new_token() -> String {
     blake3::Hash::from_bytes(rand::random()).to_hex().to_string()
 }
 
-fn digest(token: &str) -> Vec<u8> {
+pub(super) fn digest(token: &str) -> Vec<u8> {
     blake3::hash(token.as_bytes()).as_bytes().to_vec()
 }
 
-async fn hash(password: String) -> Result<String, Refusal> {
+pub(super) async fn hash(password: String) -> Result<String, Refusal> {
     let hashed =
         off_the_loop(move || Argon2::default().hash_password(password.as_bytes()).map(|hash| hash.to_string())).await?;
     hashed.map_err(|cause| Refusal::internal(&cause))

@@ -2,6 +2,7 @@
 
 mod auth;
 mod monolith;
+mod password_reset;
 mod pipeline;
 mod standby;
 mod vault;
@@ -18,7 +19,7 @@ use reqwest::Url;
 use sqlx::SqlitePool;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
+use crate::{clock::Clock, workers::Settings};
 pub use pipeline::Pace;
 
 /// A service's name, as the command line and the log spell it.
@@ -30,10 +31,27 @@ pub enum Name {
     Pipeline,
     Standby,
     Vault,
+    Email,
+    Sms,
+    Ai,
+    Analytics,
+    Execution,
 }
 
 impl Name {
-    pub const ALL: [Self; 6] = [Self::Auth, Self::AuthV2, Self::Monolith, Self::Pipeline, Self::Standby, Self::Vault];
+    pub const ALL: [Self; 11] = [
+        Self::Auth,
+        Self::AuthV2,
+        Self::Monolith,
+        Self::Pipeline,
+        Self::Standby,
+        Self::Vault,
+        Self::Email,
+        Self::Sms,
+        Self::Ai,
+        Self::Analytics,
+        Self::Execution,
+    ];
 
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -44,7 +62,18 @@ impl Name {
             Self::Pipeline => "pipeline",
             Self::Standby => "standby",
             Self::Vault => "vault",
+            Self::Email => "email",
+            Self::Sms => "sms",
+            Self::Ai => "ai",
+            Self::Analytics => "analytics",
+            Self::Execution => "execution",
         }
+    }
+
+    /// Whether it takes messages rather than requests.
+    #[must_use]
+    pub fn is_worker(self) -> bool {
+        matches!(self, Self::Email | Self::Sms | Self::Ai | Self::Analytics | Self::Execution)
     }
 
     /// The port where it listens unless told otherwise.
@@ -57,6 +86,11 @@ impl Name {
             Self::Pipeline => 7202,
             Self::Standby => 7290,
             Self::Vault => 7206,
+            Self::Email => 7301,
+            Self::Sms => 7302,
+            Self::Ai => 7303,
+            Self::Analytics => 7304,
+            Self::Execution => 7305,
         }
     }
 
@@ -70,6 +104,11 @@ impl Name {
             Self::Pipeline => "jobs that take a while: /jobs, /jobs/{id}, /jobs/{id}/events as a stream; /info",
             Self::Standby => "answers every path in place of a service that cannot",
             Self::Vault => "refuses whoever comes around the gateway: /vault shows what the gateway says of the caller",
+            Self::Email => "worker: mails, {\"to\", \"subject\", \"text\"}; from the queue password-reset {\"email\"}",
+            Self::Sms => "worker: text messages through a provider, {\"to\", \"text\"}",
+            Self::Ai => "worker: summaries by rules of thumb, {\"text\", \"sentences\"}",
+            Self::Analytics => "worker: counts, {\"key\", \"count\"}",
+            Self::Execution => "worker: small programs, {\"program\": \"sum(items.price) * 2\", \"input\": {…}}",
         }
     }
 }
@@ -90,6 +129,8 @@ pub struct Surroundings {
     pub pace: Pace,
     /// Where the gateway publishes the keys with which it signs who calls.
     pub gateway_jwks: Url,
+    /// What workers are told.
+    pub workers: Settings,
     /// Cancelled when the process ends; streams and background work end with it.
     pub stop: CancellationToken,
 }
@@ -109,5 +150,6 @@ pub(crate) async fn open(name: Name, surroundings: &Surroundings) -> Result<Serv
         Name::Pipeline => pipeline::open(surroundings).await,
         Name::Standby => Ok(standby::open()),
         Name::Vault => vault::open(surroundings),
+        worker => anyhow::bail!("{worker} is a worker"),
     }
 }

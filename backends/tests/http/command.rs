@@ -59,9 +59,16 @@ fn list_names_each_service_with_its_port() {
     let output = program().arg("list").output().unwrap();
     let listing = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success());
-    for line in
-        ["auth      7200", "auth-v2   7210", "monolith  7000", "pipeline  7202", "standby   7290", "vault     7206"]
-    {
+    for line in [
+        "auth      7200",
+        "auth-v2   7210",
+        "monolith  7000",
+        "pipeline  7202",
+        "standby   7290",
+        "vault     7206",
+        "email     7301",
+        "execution 7305",
+    ] {
         assert!(listing.lines().any(|listed| listed.starts_with(line)), "{listing}");
     }
 }
@@ -123,6 +130,14 @@ fn wrong_arguments_are_refused_with_what_is_wrong() {
         (vec!["run", "auth", "--listen", "auth=localhost"], "is not an address"),
         (vec!["run", "auth", "--listen", "127.0.0.1:0"], "write NAME=ADDRESS"),
         (vec!["run", "vault", "--gateway-jwks", "here"], "--gateway-jwks"),
+        (vec!["run", "ai"], "WEBHOOK_SECRET"),
+        (vec!["run", "ai", "--webhook-secret", "secret"], "WEBHOOK_SECRET"),
+        (vec!["run", "sms", "--webhook-secret", "whsec_AAAA"], "SMS_URL"),
+        (vec!["run", "ai", "--consume", "ai=rabbitmq:texts"], "AMQP_URL"),
+        (vec!["run", "ai", "--consume", "email=rabbitmq:mails"], "--consume names email"),
+        (vec!["run", "ai", "--consume", "auth=rabbitmq:mails"], "there is no worker"),
+        (vec!["run", "ai", "--consume", "ai=carrier-pigeon:texts"], "carrier-pigeon"),
+        (vec!["run", "email", "--webhook-secret", "whsec_AAAA", "--smtp-url", "mail:secret"], "SMTP_URL"),
     ] {
         let mut process = Process::start(program().args(&arguments));
         let mut said = String::new();

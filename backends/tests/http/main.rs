@@ -16,3 +16,5 @@ mod stage;
 mod standby;
 #[cfg(test)]
 mod vault;
+#[cfg(test)]
+mod workers;

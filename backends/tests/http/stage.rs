@@ -12,6 +12,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
+/// With which pushed messages are signed.
+pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
 pub(crate) struct Stage {
     pub(crate) clock: Clock,
     /// A job advances by one step for each permit.
@@ -28,10 +31,19 @@ impl Stage {
 
     /// Behind a gateway that publishes its keys at `jwks`.
     pub(crate) async fn behind(jwks: &str, names: &[Name], data_dir: &Path) -> Self {
+        Self::with(jwks, names, data_dir, |_| {}).await
+    }
+
+    pub(crate) async fn with(jwks: &str, names: &[Name], data_dir: &Path, change: impl FnOnce(&mut Plan)) -> Self {
         let (clock, steps) = (Clock::default(), Arc::new(Semaphore::new(0)));
         let mut plan = Plan::new(data_dir, jwks.parse().unwrap());
         plan.clock = clock.clone();
         plan.pace = Pace::Permits(Arc::clone(&steps));
+        plan.workers.webhook_secret = Some(SECRET.to_owned());
+        // Nothing is sent from here unless a test says where.
+        plan.workers.sms_url = Some("http://127.0.0.1:1/".to_owned());
+        plan.workers.retry_ms = 1;
+        change(&mut plan);
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let plan = names.iter().fold(plan, |plan, name| plan.with(*name, Some(any_port)));
         Self { clock, steps, server: Server::start(plan).await.unwrap(), client: client() }

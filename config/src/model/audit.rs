@@ -41,6 +41,14 @@ pub enum Action {
     TokenRevoke,
     #[serde(rename = "backup.restore")]
     BackupRestore,
+    #[serde(rename = "queue.replay")]
+    QueueReplay,
+    #[serde(rename = "queue.discard")]
+    QueueDiscard,
+    #[serde(rename = "queue.test")]
+    QueueTest,
+    #[serde(rename = "secret.read")]
+    SecretRead,
 }
 
 /// Something that was done, before it has a place in the audit.

@@ -11,10 +11,10 @@ use uuid::Uuid;
 
 use crate::model::Timestamp;
 
-use super::Result;
 use super::database::Database;
 use super::session::{Cell, Purpose, Record, Session};
 use super::table::Holds;
+use super::{Result, StoreError};
 
 /// Rows in one statement, the largest first: a statement's text must be known beforehand.
 static ACCEPT: LazyLock<[(usize, String); 3]> = LazyLock::new(|| [100, 10, 1].map(|rows| (rows, accept_of(rows))));
@@ -43,9 +43,16 @@ const DEPTHS: &str = "SELECT queue, \
     MIN(CASE WHEN dead_at IS NULL THEN accepted_at END) \
     FROM gateway_message GROUP BY queue ORDER BY queue";
 
+const ONE_DEPTH: &str = "SELECT \
+    (SELECT COUNT(*) FROM gateway_message WHERE queue = $1 AND dead_at IS NULL AND (lease_owner IS NULL OR due_at <= $2)), \
+    (SELECT COUNT(*) FROM gateway_message WHERE queue = $1 AND dead_at IS NULL AND lease_owner IS NOT NULL AND due_at > $2), \
+    (SELECT COUNT(*) FROM gateway_message WHERE queue = $1 AND dead_at IS NOT NULL), \
+    (SELECT MIN(accepted_at) FROM gateway_message WHERE queue = $1 AND dead_at IS NULL)";
+
 const CLAIMED: [Holds; 6] = [Holds::Integer, Holds::Text, Holds::Text, Holds::Text, Holds::Integer, Holds::Time];
 const DEAD_LETTER: [Holds; 7] =
     [Holds::Integer, Holds::Text, Holds::Text, Holds::Integer, Holds::Time, Holds::Time, Holds::Text];
+const ONE: [Holds; 4] = [Holds::Integer, Holds::Integer, Holds::Integer, Holds::Time];
 const DEPTH: [Holds; 5] = [Holds::Text, Holds::Integer, Holds::Integer, Holds::Integer, Holds::Time];
 
 /// A message to be accepted. It is due at once.
@@ -158,6 +165,9 @@ pub trait Messages {
 
     /// Of every queue that has messages, by name.
     async fn queue_depths(&self, now: Timestamp) -> Result<Vec<QueueDepth>>;
+
+    /// Of one queue, whether or not it has any.
+    async fn queue_depth(&self, queue: &str, now: Timestamp) -> Result<QueueDepth>;
 }
 
 #[async_trait]
@@ -252,11 +262,19 @@ impl Messages for Database {
         let rows = self.queue_rows(DEPTHS, vec![time(now)], &DEPTH).await?;
         Ok(rows.into_iter().filter_map(depth_of).collect())
     }
+
+    async fn queue_depth(&self, queue: &str, now: Timestamp) -> Result<QueueDepth> {
+        let rows = self.queue_rows(ONE_DEPTH, vec![Cell::text(queue), time(now)], &ONE).await?;
+        let name = std::iter::once(Ok(Value::from(queue)));
+        let depth = rows.into_iter().next().and_then(|row| depth_of(name.chain(row).collect()));
+        depth.ok_or_else(|| StoreError::Refused(format!("the messages of queue {queue} can't be counted")))
+    }
 }
 
 impl Database {
+    /// A read that keeps nobody from accepting.
     async fn queue_rows(&self, sql: &'static str, cells: Vec<Cell>, shape: &[Holds]) -> Result<Vec<Record>> {
-        let mut session = self.backend.open(Purpose::Queue).await?;
+        let mut session = self.backend.open(Purpose::QueueRead).await?;
         let rows = session.fetch(sql, cells, shape).await?;
         session.commit(None).await?;
         Ok(rows)

@@ -17,6 +17,7 @@ mod message;
 mod node;
 mod pace;
 mod postgres;
+mod queue_status;
 mod read;
 mod record;
 mod session;
@@ -53,6 +54,7 @@ pub use error::StoreError;
 pub use history::{History, HistoryPage};
 pub use login::{Failures, Logins, Renewal};
 pub use message::{ClaimedMessage, DeadLetter, MessageClaim, Messages, NewMessage, QueueDepth, Settlement};
+pub use queue_status::{QueueReport, QueueStatus, QueueTest, QueueTestState};
 pub use signing::SigningKeyRow;
 pub use task::{DueCallback, Reported, TaskClaim, TaskReport, TaskSearch, Tasks};
 pub use traffic::{RouteUsage, Traffic, TrafficQuery};
@@ -150,7 +152,7 @@ pub struct NewGeneration {
 /// [`StoreError::Unavailable`] within a few seconds rather than wait.
 #[async_trait]
 pub trait Store:
-    History + AuditLog + Admins + Logins + Traffic + Dump + Tasks + Messages + Debug + Send + Sync
+    History + AuditLog + Admins + Logins + Traffic + Dump + Tasks + Messages + QueueStatus + Debug + Send + Sync
 {
     /// Brings the tables up to date. Only the admin API calls this.
     async fn migrate(&self) -> Result<()>;

@@ -38,8 +38,10 @@ pub(super) enum Purpose {
     Runtime,
     /// Reads and writes of embedded queues. On SQLite a commit is on disk when it returns.
     Queue,
-    /// Reads of the same, which keep nobody from writing.
+    /// Reads of nodes and the like, which keep nobody from writing.
     RuntimeRead,
+    /// The same of embedded queues.
+    QueueRead,
 }
 
 #[async_trait]

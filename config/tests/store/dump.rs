@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use gateway_config::clock::new_id;
 use gateway_config::master_key::MasterKey;
 use gateway_config::model::{
-    Action, Actor, Admin, AuditChange, ChainKey, EntityChange, Id, Item, Kind, NewAudit, PersonalToken, Role, Timestamp,
+    Action, Actor, Admin, AuditChange, ChainKey, EntityChange, Id, Item, Kind, NewAudit, PersonalToken, Role, Task,
+    TaskStatus, Timestamp,
 };
 use gateway_config::store::conformance::Subject;
 use gateway_config::store::{
-    Audited, DumpRow, DumpSource, NOT_DUMPED, NewGeneration, SigningKeyRow, Since, Store, dump_tables, verify_audit,
+    Audited, DumpRow, DumpSource, MessageClaim, NOT_DUMPED, NewGeneration, NewMessage, Settlement, SigningKeyRow,
+    Since, Store, dump_tables, verify_audit,
 };
 use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection};
@@ -33,11 +35,15 @@ async fn every_column_of_both_databases_is_dumped_or_left_out_by_name() {
         .flat_map(|table| table.column_names().into_iter().map(|column| format!("{}.{column}", table.name)))
         .collect();
     let without = |columns: BTreeSet<String>| -> BTreeSet<String> {
-        columns.into_iter().filter(|column| !left_out.contains(column.split('.').next().unwrap())).collect()
+        let is_left_out =
+            |column: &str| left_out.contains(column) || left_out.contains(column.split('.').next().unwrap());
+        columns.into_iter().filter(|column| !is_left_out(column)).collect()
     };
     let sqlite = Sqlite::migrated().await;
     let mut columns = sqlite_columns(&sqlite.url()).await;
-    columns.extend(sqlite_columns(&sqlite.url().replace("gateway.db", "runtime.db")).await);
+    for file in ["runtime.db", "queue.db"] {
+        columns.extend(sqlite_columns(&sqlite.url().replace("gateway.db", file)).await);
+    }
     assert_eq!(dumped, without(columns));
 
     let postgres = Postgres::migrated().await;
@@ -269,6 +275,7 @@ async fn fill(store: &dyn Store) {
     let uses: Vec<_> = (0..1100).map(|_| (Id::new(new_id()), NOW)).collect();
     store.record_key_usage(&uses).await.unwrap();
     store.record_route_usage(&[(Id::new(new_id()), NOW)], NOW).await.unwrap();
+    accept(store).await;
     let admin = Admin {
         id: Id::new(new_id()),
         email: "ann@example.com".to_owned(),
@@ -311,5 +318,79 @@ async fn fill(store: &dyn Store) {
             retired_at: None,
         };
         assert!(store.add_signing_key(&row).await.unwrap());
+    }
+}
+
+/// Tasks and messages: one that waits, one that is being delivered, one that is dead, and more than one page.
+async fn accept(store: &dyn Store) {
+    let tasks: Vec<Task> = (0..3).map(task).collect();
+    store.note_tasks(&tasks).await.unwrap();
+    let messages: Vec<NewMessage> = (0..40).map(message).collect();
+    store.accept_messages(&messages).await.unwrap();
+    let (worker, now) = (new_id(), NOW);
+    let claim = MessageClaim { queue: "mails", worker, now, until: later(1), limit: 2, concurrency: 9 };
+    let claimed = store.claim_messages(&claim).await.unwrap();
+    let dead = Settlement::Dead { at: NOW, error: "status 500".to_owned() };
+    store.settle_messages(worker, &[(claimed[0].number, dead)]).await.unwrap();
+}
+
+fn later(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(NOW.micros() + seconds * 1_000_000)
+}
+
+fn task(number: usize) -> Task {
+    Task {
+        id: format!("task-{number}"),
+        queue: "mails".to_owned(),
+        application: Some("a".to_owned()),
+        application_id: Some(Id::new(new_id())),
+        subject: None,
+        status: TaskStatus::Succeeded,
+        body_hash: "hash".to_owned(),
+        is_published: true,
+        result: Some(json!({"n": 0.1})),
+        error: None,
+        created_at: NOW,
+        updated_at: NOW,
+        finished_at: Some(NOW),
+        expires_at: later(60),
+        callback_url: Some("https://a.example/done".to_owned()),
+    }
+}
+
+/// The later the number, the sooner its name in the alphabet.
+fn message(number: i32) -> NewMessage {
+    let id = format!("message-{:02}", 99 - number);
+    let accepted_at = Timestamp::from_micros(NOW.micros() - 100 + i64::from(number));
+    NewMessage { id, queue: "mails".to_owned(), event: "{\"data\": \"grüß\"}".to_owned(), accepted_at }
+}
+
+/// Accepted with a 202 is never lost, and never there twice.
+#[tokio::test]
+async fn a_restore_adds_messages_to_those_that_wait_and_they_keep_their_order() {
+    for is_postgres in [false, true] {
+        let subject: Box<dyn Subject> =
+            if is_postgres { Box::new(Postgres::migrated().await) } else { Box::new(Sqlite::migrated().await) };
+        let (backup, store) = (Sqlite::migrated().await, subject.open().await);
+        let backup = backup.open().await;
+        let messages: Vec<NewMessage> = (0..4).map(message).collect();
+        backup.accept_messages(&messages).await.unwrap();
+        store.accept_messages(&[message(9), messages[2].clone()]).await.unwrap();
+        copy(&*backup, &*store).await;
+        // The numbers go on behind those that were restored.
+        store.accept_messages(&[message(10)]).await.unwrap();
+        let claim =
+            MessageClaim { queue: "mails", worker: new_id(), now: NOW, until: later(1), limit: 99, concurrency: 99 };
+        let mut claimed = store.claim_messages(&claim).await.unwrap();
+        claimed.sort_by_key(|message| message.accepted_at);
+        let ids: Vec<&str> = claimed.iter().map(|message| message.id.as_str()).collect();
+        let expected = [0, 1, 2, 3, 9, 10].map(|number| message(number).id);
+        assert_eq!(ids, expected, "postgres: {is_postgres}");
+        let numbers: Vec<i64> = claimed
+            .iter()
+            .filter(|it| [0, 1, 3, 10].map(|n| message(n).id).contains(&it.id))
+            .map(|it| it.number)
+            .collect();
+        assert!(numbers.is_sorted(), "{numbers:?}");
     }
 }

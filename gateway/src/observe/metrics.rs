@@ -10,7 +10,7 @@ use prometheus::{
     TextEncoder,
 };
 
-use crate::queue::broker::PublishError;
+use crate::queue::broker::{Depth, PublishError};
 
 /// From a loopback's millisecond to a slow report.
 const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
@@ -220,6 +220,8 @@ pub(crate) struct QueueMetrics {
     publishes: IntCounterVec,
     confirms: HistogramVec,
     up: IntGaugeVec,
+    messages: IntGaugeVec,
+    consumers: IntGaugeVec,
     deliveries: IntCounterVec,
     callbacks: IntCounterVec,
     pub(crate) task_records_dropped: IntCounter,
@@ -233,6 +235,8 @@ impl QueueMetrics {
         let publishes = Opts::new("gatehouse_queue_publishes_total", "Messages given to brokers, by what came of it.");
         let confirms = HistogramOpts::new("gatehouse_queue_confirm_seconds", "From a publish to its confirm.");
         let up = Opts::new("gatehouse_queue_broker_up", "1 while the broker of a connection answers.");
+        let messages = Opts::new("gatehouse_queue_messages", "Messages that wait, where the broker tells.");
+        let consumers = Opts::new("gatehouse_queue_consumers", "Consumers of a queue, where the broker tells.");
         let deliveries = Opts::new("gatehouse_queue_deliveries_total", "Pushes of embedded queues, by what came of it.");
         let callbacks = Opts::new("gatehouse_task_callbacks_total", "Callbacks of tasks, by what came of it.");
         let dropped = Opts::new("gatehouse_task_records_dropped_total", "Records of tasks that were never written.");
@@ -240,6 +244,8 @@ impl QueueMetrics {
             publishes: IntCounterVec::new(publishes, &["queue", "result"])?,
             confirms: HistogramVec::new(confirms.buckets(BUCKETS.to_vec()), &["queue"])?,
             up: IntGaugeVec::new(up, &["broker", "connection"])?,
+            messages: IntGaugeVec::new(messages, &["queue"])?,
+            consumers: IntGaugeVec::new(consumers, &["queue"])?,
             deliveries: IntCounterVec::new(deliveries, &["queue", "result"])?,
             callbacks: IntCounterVec::new(callbacks, &["result"])?,
             task_records_dropped: IntCounter::with_opts(dropped)?,
@@ -249,6 +255,8 @@ impl QueueMetrics {
         registry.register(Box::new(metrics.publishes.clone()))?;
         registry.register(Box::new(metrics.confirms.clone()))?;
         registry.register(Box::new(metrics.up.clone()))?;
+        registry.register(Box::new(metrics.messages.clone()))?;
+        registry.register(Box::new(metrics.consumers.clone()))?;
         registry.register(Box::new(metrics.deliveries.clone()))?;
         registry.register(Box::new(metrics.callbacks.clone()))?;
         registry.register(Box::new(metrics.task_records_dropped.clone()))?;
@@ -272,6 +280,19 @@ impl QueueMetrics {
 
     pub(crate) fn called_back(&self, result: &str) {
         self.callbacks.with_label_values(&[result]).inc();
+    }
+
+    /// How full queues are. Those that are not among them were not told.
+    pub(crate) fn set_depths(&self, depths: &[(String, Depth)]) {
+        self.messages.reset();
+        self.consumers.reset();
+        for (queue, depth) in depths {
+            for (gauge, number) in [(&self.messages, depth.messages), (&self.consumers, depth.consumers)] {
+                if let Some(number) = number.and_then(|number| i64::try_from(number).ok()) {
+                    gauge.with_label_values(&[queue]).set(number);
+                }
+            }
+        }
     }
 
     /// Of one connection.

@@ -72,7 +72,7 @@ pub(crate) async fn accept(
     let path = ctx.path.as_deref().unwrap_or_else(|| session.req_header().uri.path());
     let envelope = Envelope {
         id: &text_id,
-        route: ctx.route_name(),
+        route: Some(ctx.route_name()),
         queue: queue.name(),
         path,
         time: SystemClock.now(),

@@ -14,7 +14,8 @@ pub(crate) const EVENT_TYPE: &str = "application/cloudevents+json; charset=utf-8
 #[derive(Debug)]
 pub(crate) struct Envelope<'a> {
     pub(crate) id: &'a str,
-    pub(crate) route: &'a str,
+    /// None: an operator tests the queue.
+    pub(crate) route: Option<&'a str>,
     pub(crate) queue: &'a str,
     /// The path that the client asked for.
     pub(crate) path: &'a str,
@@ -36,6 +37,7 @@ struct Wire<'a> {
     id: &'a str,
     source: String,
     r#type: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
     subject: &'a str,
     time: String,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -50,6 +52,9 @@ struct Wire<'a> {
     idempotencykey: Option<&'a str>,
     statusurl: &'a str,
     tasktoken: &'a str,
+    /// Nobody asked for it: a worker may leave it undone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    test: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<Data<'a>>,
     #[serde(rename = "data_base64", skip_serializing_if = "Option::is_none")]
@@ -90,7 +95,7 @@ pub(crate) fn write(envelope: &Envelope<'_>, body: &[u8]) -> Result<Bytes, NotJs
     let wire = Wire {
         specversion: "1.0",
         id: envelope.id,
-        source: format!("/gatehouse/routes/{}", envelope.route),
+        source: envelope.route.map_or("/gatehouse/test".to_owned(), |route| format!("/gatehouse/routes/{route}")),
         r#type: format!("gatehouse.queue.{}", envelope.queue),
         subject: envelope.path,
         time: envelope.time.to_string(),
@@ -101,6 +106,7 @@ pub(crate) fn write(envelope: &Envelope<'_>, body: &[u8]) -> Result<Bytes, NotJs
         idempotencykey: envelope.idempotency_key,
         statusurl: envelope.status_url,
         tasktoken: envelope.task_token,
+        test: envelope.route.is_none().then_some(true),
         data,
         bytes,
     };
@@ -140,7 +146,7 @@ mod tests {
     fn envelope(content_type: &str) -> Envelope<'_> {
         Envelope {
             id: "t1",
-            route: "orders",
+            route: Some("orders"),
             queue: "mail",
             path: "/orders/7",
             time: Timestamp::from_micros(1_000_000),
@@ -170,6 +176,15 @@ mod tests {
                 "data": {"to": "a"},
             })
         );
+    }
+
+    #[test]
+    fn a_test_says_that_it_is_one() {
+        let test = Envelope { route: None, path: "", application: None, ..envelope("application/json") };
+        let event: Value = serde_json::from_slice(&write(&test, b"{}").unwrap()).unwrap();
+        assert_eq!((&event["test"], &event["source"]), (&json!(true), &json!("/gatehouse/test")));
+        assert_eq!(event.get("subject"), None, "an attribute may not be empty");
+        assert_eq!(written("application/json", b"{}").get("test"), None);
     }
 
     #[test]

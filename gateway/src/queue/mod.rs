@@ -5,15 +5,19 @@
 mod accept;
 mod body;
 pub(crate) mod broker;
+pub(crate) mod channel;
 mod event;
 mod open;
+mod report;
 mod settings;
 mod spool;
 mod spooling;
 pub(crate) mod task;
+mod trial;
 mod webhook;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use gateway_config::snapshot::{Code, CompiledQueue, Refusal};
 use pingora::Result;
@@ -25,11 +29,15 @@ use crate::live::Current;
 use crate::reply;
 use crate::request::RequestCtx;
 use accept::{NotAccepted, accept};
-use broker::Brokers;
+use broker::{Brokers, PublishError, Source};
+use channel::Feeds;
 use spool::Spool;
 use task::{TaskKeys, Tasks};
 
 pub(crate) use settings::QueueSettings;
+
+/// How often brokers are asked how full queues are.
+const MEASURE_EVERY: Duration = Duration::from_secs(15);
 
 /// What queues need. It outlives every snapshot.
 #[derive(Debug)]
@@ -38,6 +46,7 @@ pub(crate) struct Queues {
     tasks: Tasks,
     brokers: Brokers,
     spool: Arc<Spool>,
+    feeds: Feeds,
     /// Without a slash at the end.
     public_url: Option<String>,
     /// Where workers on this machine reach the gateway, if nothing else is known.
@@ -49,20 +58,35 @@ pub(crate) struct Queues {
 }
 
 impl Queues {
-    /// Connects to the brokers of a new snapshot before a request has to wait for that.
+    /// Connects to the brokers of a new snapshot before a request has to wait for that, and asks now and then how full queues are.
     pub(crate) async fn keep_warm(self: Arc<Self>, current: Arc<Current>, stop: CancellationToken) {
         let mut swaps = current.swaps();
+        let mut ticks = tokio::time::interval(MEASURE_EVERY);
         let keeping = async {
             loop {
                 if let Some(live) = current.get() {
                     self.brokers.warm_up(&live.snapshot);
                 }
-                if swaps.changed().await.is_err() {
-                    return;
+                tokio::select! {
+                    changed = swaps.changed() => {
+                        if changed.is_err() {
+                            return;
+                        }
+                    }
+                    _ = ticks.tick() => {
+                        if let Some(live) = current.get() {
+                            self.brokers.measure(&live.snapshot).await;
+                        }
+                    }
                 }
             }
         };
         stop.run_until_cancelled(keeping).await;
+    }
+
+    /// What comes to a queue's topic from now on.
+    async fn follow(&self, queue: &CompiledQueue) -> std::result::Result<Box<dyn Source>, PublishError> {
+        self.brokers.of(&queue.source)?.follow(queue).await
     }
 
     /// Where workers report, and where the client looks.

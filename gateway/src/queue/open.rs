@@ -14,10 +14,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::Queues;
 use super::broker::{Brokers, Deliverer, DeliverySettings, Embedded};
+use super::channel::Feeds;
+use super::report::Reporter;
 use super::settings::word;
 use super::spool::Spool;
 use super::spooling::{self, ToBrokers};
 use super::task::{Callbacks, TaskKeys, Tasks};
+use super::trial::Trials;
 use crate::gate::Surroundings;
 use crate::identity::egress::{Egress, Reach};
 
@@ -81,6 +84,7 @@ impl Queues {
             tasks,
             brokers: brokers.with_embedded(embedded),
             spool: spool.clone(),
+            feeds: Feeds::default(),
             public_url: asked.public_url.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
             local_url: format!("http://{}", reachable(local)),
             control: Handle::current(),
@@ -92,7 +96,24 @@ impl Queues {
         let watching = spooling::watch(queues.clone(), current.clone(), around.status.clone(), metrics.clone());
         let stopped = stop.clone();
         tokio::spawn(async move { stopped.run_until_cancelled(watching).await });
+        queues.tell_the_fleet(around);
         Ok((queues, Background { deliveries, records }))
+    }
+
+    /// Reports what operators want to see, and publishes what they want to try.
+    fn tell_the_fleet(self: &Arc<Self>, around: &Surroundings<'_>) {
+        let Surroundings { store, current, clock, node, stop, .. } = around;
+        let (node, queues) = (*node, self.clone());
+        let (store, current, clock) = (store.clone(), current.clone(), clock.clone());
+        let trials = Trials {
+            node,
+            queues: queues.clone(),
+            current: current.clone(),
+            store: store.clone(),
+            clock: clock.clone(),
+        };
+        tokio::spawn(Arc::new(trials).run());
+        tokio::spawn(Reporter { node, queues, current, store, clock }.run(stop.clone()));
     }
 
     /// From now on nothing new is begun: what is being delivered may end, streams of events end at once.

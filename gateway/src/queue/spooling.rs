@@ -63,7 +63,7 @@ impl Outlet for ToBrokers {
     }
 }
 
-fn find(current: &Current, id: Id<Queue>) -> Option<Arc<CompiledQueue>> {
+pub(super) fn find(current: &Current, id: Id<Queue>) -> Option<Arc<CompiledQueue>> {
     let live = current.get()?;
     live.snapshot.queues().find(|queue| queue.source.id == id).cloned()
 }

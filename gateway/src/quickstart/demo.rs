@@ -11,8 +11,15 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 /// The backends that the demo needs, with the ports that its document names.
-pub(super) const BACKENDS: [(&str, u16); 6] =
-    [("auth", 7200), ("auth-v2", 7210), ("monolith", 7000), ("pipeline", 7202), ("standby", 7290), ("vault", 7206)];
+pub(super) const BACKENDS: [(&str, u16); 7] = [
+    ("auth", 7200),
+    ("auth-v2", 7210),
+    ("monolith", 7000),
+    ("pipeline", 7202),
+    ("standby", 7290),
+    ("vault", 7206),
+    ("email", 7301),
+];
 
 /// The first admin, who is made with the database; a later start finds them.
 pub(super) const ADMIN: &str = "admin@gatehouse.local";
@@ -62,10 +69,14 @@ pub(super) async fn seed(admin: SocketAddr, token: &str, backends: &[(String, So
         let address = address.with_context(|| format!("backend {name} does not run"))?;
         text = text.replace(&format!("127.0.0.1:{port}"), &address.to_string());
     }
-    for proposal in document::proposals(&document::parse(&text)?)? {
+    let mut proposals = document::proposals(&document::parse(&text)?)?;
+    // What they lead to must be there before.
+    proposals.sort_by_key(|proposal| proposal.kind == Kind::Route);
+    for proposal in proposals {
         let collection = match proposal.kind {
             Kind::Service => "routing/services",
             Kind::Route => "routing/routes",
+            Kind::Queue => "routing/queues",
             Kind::Application => "access/applications",
             other => bail!("the demo has no {other}"),
         };
@@ -97,6 +108,19 @@ pub(super) async fn key(admin: SocketAddr, token: &str, file: &Path) -> anyhow::
     Ok(key.to_owned())
 }
 
+/// The secret with which the gateway signs what it delivers of the queue `mails`; `None`: the configuration of an earlier start has no
+/// such queue.
+pub(super) async fn webhook_secret(admin: SocketAddr, token: &str) -> anyhow::Result<Option<String>> {
+    let url = format!("http://{admin}/admin/routing/queues/mails/webhook-secret");
+    let answer = reqwest::Client::new().get(&url).bearer_auth(token).send().await?;
+    if answer.status() == reqwest::StatusCode::NOT_FOUND {
+        return Ok(None);
+    }
+    let answer: Value = answer.error_for_status()?.json().await?;
+    let secret = answer.get("secret").and_then(Value::as_str).context("the admin API showed no secret")?;
+    Ok(Some(secret.to_owned()))
+}
+
 pub(super) struct Places {
     pub(super) traffic: SocketAddr,
     pub(super) admin: SocketAddr,
@@ -105,10 +129,15 @@ pub(super) struct Places {
     pub(super) token_file: PathBuf,
     pub(super) password_file: PathBuf,
     pub(super) key: String,
+    /// Where mails are written; `None`: they are sent.
+    pub(super) outbox: Option<PathBuf>,
 }
 
 pub(super) fn welcome(places: &Places, seeded: bool, logs: &Path) -> String {
-    let Places { traffic, admin, ops, vault, token_file, password_file, key } = places;
+    let Places { traffic, admin, ops, vault, token_file, password_file, key, outbox } = places;
+    let mails = outbox.as_ref().map_or("it sends the mail".to_owned(), |outbox| {
+        format!("without SMTP_URL it writes the mail to {}", outbox.display())
+    });
     let (token, password) = (token_file.display(), password_file.display());
     let state =
         if seeded { "the demo configuration was written" } else { "the configuration of an earlier start serves" };
@@ -161,6 +190,9 @@ curl -s http://{vault}/vault -H 'X-Gateway-Application: demo'
 
 # what may this key do, and what is left of its limits?
 curl -s http://{traffic}/.well-known/gateway/me -H "X-API-Key: {key}"
+
+# a queue: accepted at once, done later by a worker ({mails}); the statusUrl of the answer is followed to the end
+curl -sN "http://{traffic}$(curl -s -X POST http://{traffic}/mails -H "X-API-Key: {key}" -H 'Content-Type: application/json' -d '{{"to": "ann@example.com", "subject": "Hello", "text": "Through a queue"}}' | sed 's/.*"statusUrl":"\([^"]*\)".*/\1/')/events" -H "X-API-Key: {key}"
 
 Stop with ctrl-C. To begin afresh: make clean-data
 "#,

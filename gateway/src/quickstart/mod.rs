@@ -8,7 +8,7 @@ use std::fs;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use tokio::signal::unix::{SignalKind, signal};
@@ -65,13 +65,23 @@ async fn start(settings: &QuickstartSettings, children: &mut Children) -> anyhow
     // After the gateway: one of them asks it for its keys.
     let backends = children.start(backends(settings, &data_dir, traffic)).await?;
     let seeded = demo::seed(admin, &token, &backends).await.context("could not write the demo configuration")?;
+    if let Some(secret) = demo::webhook_secret(admin, &token).await.context("could not ask for a secret")? {
+        // Where the worker looks for it when it is needed first.
+        let file = secret_file(&data_dir);
+        if fs::read_to_string(&file).ok().is_none_or(|kept| kept.trim() != secret) {
+            let _ = fs::remove_file(&file);
+            keep_secret(&file, &secret)?;
+        }
+    }
     let key =
         demo::key(admin, &token, &data_dir.join("demo-key")).await.context("could not make the demo's API key")?;
     demo::wait_ready(&format!("http://{ops}/readyz")).await.context("the gateway did not become ready")?;
 
     let vault = address(&backends, "vault")?;
     let (token_file, password_file) = (data_dir.join("admin-token"), data_dir.join("admin-password"));
-    let places = demo::Places { traffic, admin, ops, vault, token_file, password_file, key };
+    let sends_mails = std::env::var("SMTP_URL").is_ok_and(|url| !url.is_empty());
+    let outbox = (!sends_mails).then(|| data_dir.join("backends").join("outbox"));
+    let places = demo::Places { traffic, admin, ops, vault, token_file, password_file, key, outbox };
     let mut out = std::io::stdout();
     out.write_all(demo::welcome(&places, seeded, children.log_dir()).as_bytes())?;
     out.flush()?;
@@ -83,6 +93,7 @@ fn backends(settings: &QuickstartSettings, data_dir: &Path, traffic: SocketAddr)
         .args(["run"])
         .args(demo::BACKENDS.iter().map(|(name, _)| *name))
         .env("BACKENDS_DATA_DIR", data_dir.join("backends"))
+        .env("WEBHOOK_SECRET", format!("file:{}", secret_file(data_dir).display()))
         .env("GATEWAY_JWKS_URL", format!("http://{}/.well-known/gateway/jwks.json", reachable(traffic)));
     if settings.free_ports {
         for (name, _) in demo::BACKENDS {
@@ -90,6 +101,10 @@ fn backends(settings: &QuickstartSettings, data_dir: &Path, traffic: SocketAddr)
         }
     }
     Ok(spec)
+}
+
+fn secret_file(data_dir: &Path) -> PathBuf {
+    data_dir.join("mails-webhook-secret")
 }
 
 fn address(listening: &[(String, SocketAddr)], name: &str) -> anyhow::Result<SocketAddr> {

@@ -1,8 +1,11 @@
 //! Requests for later: from the 202 to the worker, and what the client hears of it.
 
+mod documented;
 mod embedded;
+mod operators;
 mod publish;
 mod tasks;
+mod workers;
 
 use std::time::Duration;
 

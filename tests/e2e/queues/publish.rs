@@ -81,6 +81,12 @@ async fn a_request_is_a_message_in_rabbitmq() {
     let (url, name) = (rabbitmq().await, unique());
     let (stack, key) = amqp(&url, json!({"exchange": "", "routingKey": name}), |orders| orders).await;
     let answer = accepted(&stack, &order(&key, r#"{"n": 1}"#)).await;
+    // Brokers are asked now and then.
+    let waiting = async || match stack.gateway(0).metric("gatehouse_queue_messages", &["queue=\"orders\""]).await {
+        Some(1.0) => Ok(()),
+        other => Err(format!("{other:?}")),
+    };
+    eventually_within(DEADLINE, "the message to be counted", waiting).await;
     let (id, event) = consume(&url, &name, 1).await.remove(0);
     check_event(&answer, &id, &event, &json!({"n": 1}));
     let up = stack.gateway(0).metric("gatehouse_queue_broker_up", &["broker=\"rabbitmq\""]).await;

@@ -136,9 +136,14 @@ pub(super) async fn a_settled_message_is_gone_due_later_dead_or_as_it_was(subjec
     store.settle_messages(worker, &settled).await?;
     let depth = QueueDepth { queue: "q".to_owned(), waiting: 2, claimed: 0, dead: 1, oldest: Some(at(5)) };
     assert_eq!(store.queue_depths(at(8)).await?, std::slice::from_ref(&depth));
+    assert_eq!(store.queue_depth("q", at(8)).await?, depth);
     let back = claim(&*store, "q", worker, 8, MANY).await?;
     assert_eq!((ids(&back), back[0].attempts), (vec!["d"], 1), "it was not tried");
-    assert_eq!(store.queue_depths(at(8)).await?, [QueueDepth { waiting: 1, claimed: 1, ..depth }]);
+    let depth = QueueDepth { waiting: 1, claimed: 1, ..depth };
+    assert_eq!(store.queue_depths(at(8)).await?, std::slice::from_ref(&depth));
+    assert_eq!(store.queue_depth("q", at(8)).await?, depth);
+    let nothing = QueueDepth { queue: "other".to_owned(), waiting: 0, claimed: 0, dead: 0, oldest: None };
+    assert_eq!(store.queue_depth("other", at(8)).await?, nothing);
     settle(&*store, worker, &back[0], Settlement::Done).await?;
     let retried = claim(&*store, "q", worker, 40, MANY).await?;
     assert_eq!((ids(&retried), retried[0].attempts), (vec!["b"], 2));

@@ -9,6 +9,7 @@ mod logins;
 mod many;
 mod messages;
 mod nodes;
+mod queue_status;
 mod sample;
 mod signing;
 mod spoilt;
@@ -164,6 +165,12 @@ pub const CHECKS: &[(&str, Check)] = &[
     }),
     ("dead_letters_are_listed_replayed_and_deleted", |subject| {
         Box::pin(messages::dead_letters_are_listed_replayed_and_deleted(subject))
+    }),
+    ("a_gateway_reports_of_all_its_queues_and_of_no_others", |subject| {
+        Box::pin(queue_status::a_gateway_reports_of_all_its_queues_and_of_no_others(subject))
+    }),
+    ("a_test_is_taken_by_one_gateway_and_its_outcome_reads_back", |subject| {
+        Box::pin(queue_status::a_test_is_taken_by_one_gateway_and_its_outcome_reads_back(subject))
     }),
     ("a_task_reads_back_and_what_is_not_there_is_left_out", |subject| {
         Box::pin(tasks::a_task_reads_back_and_what_is_not_there_is_left_out(subject))

@@ -17,7 +17,7 @@ use super::session::{Backend, Cell, Purpose, Session};
 use super::table::Holds;
 use super::{Head, NewGeneration, Result, StoreError, read, write};
 
-use tables::{DumpColumn, EMPTIED};
+use tables::{DumpColumn, EMPTIED, Place};
 
 pub use tables::{DumpTable, NOT_DUMPED, SIGNING_KEYS, dump_tables};
 
@@ -82,7 +82,7 @@ pub trait Restoring: Send {
     /// Somebody wrote a configuration, or made an admin.
     async fn is_occupied(&mut self) -> Result<bool>;
 
-    /// Takes out all that a backup replaces.
+    /// Takes out all that a backup replaces. Tasks and messages stay, for gateways have answered for them.
     async fn clear(&mut self) -> Result<()>;
 
     /// Puts rows in, whose values stand in the order of `columns`. A column that is not named gets its default.
@@ -101,12 +101,14 @@ pub trait Restoring: Send {
 #[async_trait]
 impl Dump for Database {
     async fn dump(&self) -> Result<Box<dyn Dumping>> {
-        let mut sessions = Sessions::open(&*self.backend, Purpose::Read, Purpose::RuntimeRead).await?;
+        let backend = &*self.backend;
+        let mut sessions = Sessions::beside(backend.open(Purpose::Read).await?, backend, READS).await?;
         let head = read::head(&mut *sessions.configuration, read::READ_HEAD).await?;
         let audit = audit::head(&mut *sessions.configuration, READ_AUDIT_HEAD).await?;
-        if let Some(runtime) = &mut sessions.runtime {
+        if let Some([runtime, queue]) = &mut sessions.apart {
             // SQLite's snapshot is taken by the first read.
             runtime.fetch("SELECT key_id FROM gateway_key_usage LIMIT 1", Vec::new(), &[Holds::Id]).await?;
+            queue.fetch("SELECT number FROM gateway_message LIMIT 1", Vec::new(), &[Holds::Integer]).await?;
         }
         Ok(Box::new(Reading { sessions, head, audit }))
     }
@@ -115,38 +117,48 @@ impl Dump for Database {
         let (mut configuration, turn) = self.writing().await?;
         let head = read::head(&mut *configuration, self.backend.lock_head()).await?;
         audit::head(&mut *configuration, self.backend.lock_audit()).await?;
-        let is_apart = self.backend.has_runtime_apart();
-        let runtime = if is_apart { Some(self.backend.open(Purpose::Runtime).await?) } else { None };
-        let sessions = Sessions { configuration, runtime };
+        let sessions = Sessions::beside(configuration, &*self.backend, WRITES).await?;
         let lock_audit = self.backend.lock_audit();
         Ok(Box::new(Writing { sessions, head, lock_audit, statements: HashMap::new(), _turn: turn }))
     }
 }
 
+/// Of what is no configuration: of runtime.db and queue.db.
+const READS: [Purpose; 2] = [Purpose::RuntimeRead, Purpose::QueueRead];
+const WRITES: [Purpose; 2] = [Purpose::Runtime, Purpose::Queue];
+
 struct Sessions {
     configuration: Box<dyn Session>,
-    /// Where it lies in a database of its own.
-    runtime: Option<Box<dyn Session>>,
+    /// Runtime and queues, where they lie in databases of their own.
+    apart: Option<[Box<dyn Session>; 2]>,
 }
 
 impl Sessions {
-    async fn open(backend: &dyn Backend, purpose: Purpose, runtime: Purpose) -> Result<Self> {
-        let configuration = backend.open(purpose).await?;
-        let runtime = if backend.has_runtime_apart() { Some(backend.open(runtime).await?) } else { None };
-        Ok(Self { configuration, runtime })
+    async fn beside(
+        configuration: Box<dyn Session>,
+        backend: &dyn Backend,
+        [runtime, queue]: [Purpose; 2],
+    ) -> Result<Self> {
+        let apart = if backend.has_runtime_apart() {
+            Some([backend.open(runtime).await?, backend.open(queue).await?])
+        } else {
+            None
+        };
+        Ok(Self { configuration, apart })
     }
 
-    fn of(&mut self, is_runtime: bool) -> &mut dyn Session {
-        match self.runtime.as_mut().filter(|_| is_runtime) {
-            Some(runtime) => &mut **runtime,
-            None => &mut *self.configuration,
+    fn of(&mut self, place: Place) -> &mut dyn Session {
+        match (&mut self.apart, place) {
+            (None, _) | (_, Place::Configuration) => &mut *self.configuration,
+            (Some([runtime, _]), Place::Runtime | Place::Tasks) => &mut **runtime,
+            (Some([_, queue]), Place::Messages) => &mut **queue,
         }
     }
 
     /// The configuration last: watchers look at it.
     async fn commit(self, generation: Option<i64>) -> Result<()> {
-        if let Some(runtime) = self.runtime {
-            runtime.commit(None).await?;
+        for apart in self.apart.into_iter().flatten() {
+            apart.commit(None).await?;
         }
         self.configuration.commit(generation).await
     }
@@ -181,7 +193,7 @@ impl Dumping for Reading {
                 &table.next
             }
         };
-        let rows = self.sessions.of(table.is_runtime).fetch(sql, cells, &shape).await?;
+        let rows = self.sessions.of(table.place).fetch(sql, cells, &shape).await?;
         rows.into_iter()
             .map(|row| row.into_iter().collect::<Result<DumpRow, String>>().map_err(|why| wrong(table, why)))
             .collect()
@@ -219,10 +231,12 @@ impl Restoring for Writing {
 
     async fn clear(&mut self) -> Result<()> {
         for sql in EMPTIED {
-            self.sessions.of(true).execute(sql, Vec::new()).await?;
+            self.sessions.of(Place::Runtime).execute(sql, Vec::new()).await?;
         }
         for table in dump_tables().iter().rev() {
-            self.sessions.of(table.is_runtime).execute(&table.clear, Vec::new()).await?;
+            if let Some(clear) = &table.clear {
+                self.sessions.of(table.place).execute(clear, Vec::new()).await?;
+            }
         }
         Ok(())
     }
@@ -253,7 +267,7 @@ impl Restoring for Writing {
                 // Which columns a backup has is known when it is read; a statement must live as long as the process. There is
                 // one for each table, in a command that ends with this.
                 let sql = *self.statements.entry(key).or_insert_with(|| table.insert(&known, size).leak());
-                self.sessions.of(table.is_runtime).execute(sql, cells).await?;
+                self.sessions.of(table.place).execute(sql, cells).await?;
             }
         }
         Ok(())

@@ -141,7 +141,7 @@ impl Backend for SqliteBackend {
                 let turn = async { Ok(Arc::clone(&self.queue_turn).lock_owned().await) };
                 Some(within(self.deadline, turn).await?)
             }
-            Purpose::Read | Purpose::Write | Purpose::Runtime | Purpose::RuntimeRead => None,
+            Purpose::Read | Purpose::Write | Purpose::Runtime | Purpose::RuntimeRead | Purpose::QueueRead => None,
         };
         let (pool, begin) = match purpose {
             Purpose::Read => (&self.configuration, "BEGIN DEFERRED"),
@@ -150,6 +150,7 @@ impl Backend for SqliteBackend {
             Purpose::Runtime => (&self.runtime, "BEGIN IMMEDIATE"),
             Purpose::Queue => (&self.queue, "BEGIN IMMEDIATE"),
             Purpose::RuntimeRead => (&self.runtime, "BEGIN DEFERRED"),
+            Purpose::QueueRead => (&self.queue, "BEGIN DEFERRED"),
         };
         let connection: PoolConnection<Sqlite> = within(self.deadline, pool.acquire()).await?;
         let mut session = SqliteSession::new(Lease::new(connection), self.deadline, turn);

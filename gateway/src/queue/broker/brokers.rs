@@ -8,6 +8,7 @@ use gateway_config::model::{Broker as Kind, Queue};
 use gateway_config::snapshot::Snapshot;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 use super::kafka::Kafka;
 use super::rabbitmq::RabbitMq;
@@ -15,6 +16,12 @@ use super::redis::{Durability, Redis};
 use super::{Broker, Message, PublishError};
 use crate::observe::metrics::QueueMetrics;
 use crate::queue::settings::{Connections, QueueSettings, word};
+
+/// How long a broker may take to say how full a queue is.
+const MEASURE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A broker, or why there is none.
+type Made = Result<Arc<dyn Broker>, String>;
 
 /// Brokers by kind and connection. They outlive every snapshot.
 #[derive(Debug)]
@@ -26,7 +33,7 @@ pub(crate) struct Brokers {
     /// Where the gateway has a database to keep messages in.
     embedded: Option<Arc<dyn Broker>>,
     /// What is not to be had stands here with its reason, so that it is told once.
-    made: Mutex<HashMap<String, Result<Arc<dyn Broker>, String>>>,
+    made: Mutex<HashMap<String, Made>>,
     /// Where connections are kept.
     control: Handle,
 }
@@ -67,7 +74,7 @@ impl Brokers {
         self.get(queue.broker, connection, url).map_err(PublishError::Unavailable)
     }
 
-    fn get(&self, kind: Kind, connection: &str, url: &str) -> Result<Arc<dyn Broker>, String> {
+    fn get(&self, kind: Kind, connection: &str, url: &str) -> Made {
         let name = name(kind, connection);
         let mut made = self.made.lock();
         if let Some(broker) = made.get(&name) {
@@ -81,7 +88,7 @@ impl Brokers {
         broker
     }
 
-    fn make(&self, kind: Kind, connection: &str, name: String, url: &str) -> Result<Arc<dyn Broker>, String> {
+    fn make(&self, kind: Kind, connection: &str, name: String, url: &str) -> Made {
         let _runtime = self.control.enter();
         let up = self.metrics.up(word(kind), connection);
         Ok(match kind {
@@ -97,6 +104,18 @@ impl Brokers {
         for queue in snapshot.queues() {
             let _ = self.of(&queue.source);
         }
+    }
+
+    /// Asks how full queues are, of those brokers that answer.
+    pub(crate) async fn measure(&self, snapshot: &Snapshot) {
+        let mut depths = Vec::new();
+        for queue in snapshot.queues() {
+            let Some(broker) = self.of(&queue.source).ok().filter(|broker| broker.is_up()) else { continue };
+            if let Ok(Ok(depth)) = timeout(MEASURE_PATIENCE, broker.depth(queue)).await {
+                depths.push((queue.name().to_owned(), depth));
+            }
+        }
+        self.metrics.set_depths(&depths);
     }
 
     /// Publishes and counts how that went.

@@ -17,7 +17,7 @@ use super::{Broker, Message, PublishError};
 use crate::queue::task::TaskKeys;
 
 /// So long that only what never comes is too late.
-pub(super) const PATIENT: Duration = Duration::from_secs(60);
+pub(super) const PATIENT: Duration = Duration::from_mins(1);
 /// Of a message that will not be confirmed.
 const IMPATIENT: Duration = Duration::from_millis(500);
 /// More than any broker may hold unconfirmed.

@@ -101,10 +101,6 @@ impl<D: Dial> Keeper<D> {
         Self { kept, _guard: stop.drop_guard() }
     }
 
-    pub(super) fn dial(&self) -> &D {
-        &self.kept.dial
-    }
-
     pub(super) fn is_up(&self) -> bool {
         self.kept.link.load().is_some()
     }

@@ -87,6 +87,18 @@ pub(crate) trait Broker: fmt::Debug + Send + Sync {
 
     /// Messages that wait and consumers that are there, where the broker tells.
     async fn depth(&self, queue: &CompiledQueue) -> Result<Depth, PublishError>;
+
+    /// Everything that comes to the queue's topic from now on, beside whoever else consumes it: nothing is taken from workers.
+    async fn follow(&self, _queue: &CompiledQueue) -> Result<Box<dyn Source>, PublishError> {
+        Err(PublishError::Unavailable("this broker can't be followed".to_owned()))
+    }
+}
+
+/// Messages as they come.
+#[async_trait]
+pub(crate) trait Source: Send {
+    /// Waits for the next one; an error ends it. May be dropped and called again.
+    async fn next(&mut self) -> Result<Bytes, String>;
 }
 
 /// How full a queue is.

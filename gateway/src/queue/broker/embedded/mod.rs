@@ -71,10 +71,8 @@ impl Broker for Embedded {
     }
 
     async fn depth(&self, queue: &CompiledQueue) -> Result<Depth, PublishError> {
-        let depths = self.store.queue_depths(self.clock.now()).await;
-        let depths = depths.map_err(|error| PublishError::Unavailable(error.to_string()))?;
-        let depth = depths.into_iter().find(|depth| depth.queue == queue.name());
-        let messages = depth.map_or(0, |depth| depth.waiting.saturating_add(depth.claimed));
-        Ok(Depth { messages: Some(messages), consumers: None })
+        let depth = self.store.queue_depth(queue.name(), self.clock.now()).await;
+        let depth = depth.map_err(|error| PublishError::Unavailable(error.to_string()))?;
+        Ok(Depth { messages: Some(depth.waiting.saturating_add(depth.claimed)), consumers: None })
     }
 }

@@ -41,18 +41,18 @@ pub(super) async fn exchange(connection: &Connection, name: &str, may_make: bool
         return Ok(());
     }
     // A question whose answer is no ends its channel, so each has one of its own.
-    let channel = connection.create_channel().await.map_err(away)?;
+    let channel = connection.create_channel().await.map_err(|error| away(&error))?;
     let passive = ExchangeDeclareOptions { passive: true, ..Default::default() };
     let asked = channel.exchange_declare(name.into(), ExchangeKind::Topic, passive, FieldTable::default()).await;
     match asked {
         Ok(()) => {}
-        Err(error) if !is_missing(&error) => return Err(away(error)),
+        Err(error) if !is_missing(&error) => return Err(away(&error)),
         Err(_) if !may_make => return Err(PublishError::Unroutable(format!("there is no exchange {name:?}"))),
         Err(_) => {
-            let channel = connection.create_channel().await.map_err(away)?;
+            let channel = connection.create_channel().await.map_err(|error| away(&error))?;
             let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
             let made = channel.exchange_declare(name.into(), ExchangeKind::Topic, durable, FieldTable::default()).await;
-            made.map_err(away)?;
+            made.map_err(|error| away(&error))?;
             let _ = channel.close(200, "done".into()).await;
             return Ok(());
         }
@@ -74,11 +74,11 @@ pub(super) async fn make(connection: &Connection, queue: &Queue) -> Result<(), P
     if exchange.is_empty() {
         return Ok(());
     }
-    let channel = connection.create_channel().await.map_err(away)?;
+    let channel = connection.create_channel().await.map_err(|error| away(&error))?;
     let (queue, routing_key) = (name.into(), routing_key.into());
     let bound =
         channel.queue_bind(queue, exchange.into(), routing_key, QueueBindOptions::default(), FieldTable::default());
-    bound.await.map_err(away)?;
+    bound.await.map_err(|error| away(&error))?;
     let _ = channel.close(200, "done".into()).await;
     Ok(())
 }
@@ -91,13 +91,13 @@ fn dead_letters_to(queue: &str) -> FieldTable {
 }
 
 async fn make_queue(connection: &Connection, name: &str, mut arguments: FieldTable) -> Result<(), PublishError> {
-    if counts(connection, name).await.map_err(away)?.is_some() {
+    if counts(connection, name).await.map_err(|error| away(&error))?.is_some() {
         return Ok(());
     }
     arguments.insert("x-queue-type".into(), text("quorum"));
-    let channel = connection.create_channel().await.map_err(away)?;
+    let channel = connection.create_channel().await.map_err(|error| away(&error))?;
     let options = QueueDeclareOptions { durable: true, ..Default::default() };
-    channel.queue_declare(name.into(), options, arguments).await.map_err(away)?;
+    channel.queue_declare(name.into(), options, arguments).await.map_err(|error| away(&error))?;
     let _ = channel.close(200, "done".into()).await;
     Ok(())
 }
@@ -123,7 +123,7 @@ fn is_missing(error: &lapin::Error) -> bool {
 }
 
 /// Nothing was sent so far.
-fn away(error: lapin::Error) -> PublishError {
+fn away(error: &lapin::Error) -> PublishError {
     PublishError::Unavailable(error.to_string())
 }
 
