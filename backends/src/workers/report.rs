@@ -79,7 +79,7 @@ impl Reporter {
             };
             let sent = futures::future::join_all(owed.iter().map(|owed| self.send(owed))).await;
             for (owed, _) in owed.iter().zip(&sent).filter(|(_, sent)| **sent) {
-                if let Err(cause) = store.reported(&owed.id).await {
+                if let Err(cause) = store.reported(owed).await {
                     warn!(%cause, "could not remember what was reported");
                     return false;
                 }

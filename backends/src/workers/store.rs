@@ -19,6 +19,8 @@ CREATE TABLE IF NOT EXISTS tasks (
     -- Where to report it and with which token, as long as that is to be done.
     status_url TEXT,
     task_token TEXT,
+    -- How often it ended: once, and again for each message that came again.
+    ends INTEGER NOT NULL DEFAULT 0,
     changed_at_ms INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS tasks_to_report ON tasks (changed_at_ms) WHERE task_token IS NOT NULL;
@@ -33,11 +35,11 @@ INSERT INTO tasks (id, attempts, changed_at_ms) VALUES ($1, $2, $3)
 ON CONFLICT (id) DO UPDATE SET attempts = max(tasks.attempts + 1, excluded.attempts), changed_at_ms = excluded.changed_at_ms
 RETURNING attempts";
 const END: &str = "
-INSERT INTO tasks (id, attempts, report, status_url, task_token, changed_at_ms) VALUES ($1, 1, $2, $3, $4, $5)
+INSERT INTO tasks (id, attempts, report, status_url, task_token, ends, changed_at_ms) VALUES ($1, 1, $2, $3, $4, 1, $5)
 ON CONFLICT (id) DO UPDATE SET report = excluded.report, status_url = excluded.status_url, task_token = excluded.task_token,
-    changed_at_ms = excluded.changed_at_ms";
+    ends = tasks.ends + 1, changed_at_ms = excluded.changed_at_ms";
 const TO_REPORT: &str = "
-SELECT id, report, status_url, task_token FROM tasks WHERE task_token IS NOT NULL AND report IS NOT NULL ORDER BY changed_at_ms LIMIT 100";
+SELECT id, report, status_url, task_token, ends FROM tasks WHERE task_token IS NOT NULL AND report IS NOT NULL ORDER BY changed_at_ms LIMIT 100";
 
 #[derive(Clone, Debug)]
 pub(super) struct Store {
@@ -52,6 +54,7 @@ pub(super) struct Owed {
     pub(super) report: Json<Report>,
     pub(super) status_url: String,
     pub(super) task_token: String,
+    ends: i64,
 }
 
 impl Store {
@@ -113,10 +116,10 @@ impl Store {
         sqlx::query_as(TO_REPORT).fetch_all(&self.pool).await
     }
 
-    /// It was reported, or can't be; the token is forgotten.
-    pub(super) async fn reported(&self, id: &str) -> sqlx::Result<()> {
-        let settled = "UPDATE tasks SET status_url = NULL, task_token = NULL WHERE id = $1";
-        sqlx::query(settled).bind(id).execute(&self.pool).await.map(drop)
+    /// It was reported, or can't be; the token is forgotten, unless it ended again meanwhile.
+    pub(super) async fn reported(&self, owed: &Owed) -> sqlx::Result<()> {
+        let settled = "UPDATE tasks SET status_url = NULL, task_token = NULL WHERE id = $1 AND ends = $2";
+        sqlx::query(settled).bind(&owed.id).bind(owed.ends).execute(&self.pool).await.map(drop)
     }
 
     /// Forgets what no broker will send again.

@@ -144,31 +144,43 @@ async fn what_is_not_signed_for_this_worker_is_refused_and_not_done() {
 #[tokio::test]
 async fn a_message_that_comes_again_or_twice_at_once_is_done_once_and_reported_again() {
     let (folder, gateway) = (folder(), Listener::start(&[200]).await);
+    let provider = Listener::start(&[202]).await;
+    let url = provider.url.clone();
+    let stage =
+        Stage::with("http://127.0.0.1:1/", &[Sms], folder.path(), |plan| plan.workers.sms_url = Some(url)).await;
+    let order = event("t1", "texts", &gateway, &json!({"to": "+491701234567", "text": "Hello"}));
+    let at_once = (0..8).map(|_| push(&stage, Sms, "t1", &order));
+    assert_eq!(futures::future::join_all(at_once).await, [204; 8]);
+    let reported = gateway.wait_ends(1).await.len();
+    assert_eq!(push(&stage, Sms, "t1", &order).await, 204);
+    let ends = gateway.wait_ends(reported + 1).await;
+    assert!(ends.iter().all(|end| end["status"] == "succeeded"), "{ends:?}");
+    assert_eq!(provider.all().len(), 1);
+}
+
+#[tokio::test]
+async fn each_task_is_counted_once() {
+    let (folder, gateway) = (folder(), Listener::start(&[200]).await);
     let stage = Stage::open(&[Analytics], folder.path()).await;
-    let count = |id: &str| event(id, "counts", &gateway, &json!({"key": "signup", "count": 2}));
-    let first = count("t1");
-    let (once, twice) = tokio::join!(push(&stage, Analytics, "t1", &first), push(&stage, Analytics, "t1", &first));
-    assert_eq!((once, twice), (204, 204));
-    assert_eq!(push(&stage, Analytics, "t1", &first).await, 204);
-    assert_eq!(push(&stage, Analytics, "t2", &count("t2")).await, 204);
-    let first = json!({"status": "succeeded", "result": {"key": "signup", "total": 2}});
-    let second = json!({"status": "succeeded", "result": {"key": "signup", "total": 4}});
-    let ends = gateway.wait_ends(3).await;
-    assert_eq!((ends.first(), ends.last()), (Some(&first), Some(&second)), "{ends:?}");
-    assert!(ends.iter().all(|end| *end == first || *end == second), "{ends:?}");
+    for (id, key, total) in [("t1", "signup", 2), ("t1", "signup", 2), ("t2", "signup", 4), ("t3", "other", 2)] {
+        let before = gateway.ends().len();
+        let count = event(id, "counts", &gateway, &json!({"key": key, "count": 2}));
+        assert_eq!(push(&stage, Analytics, id, &count).await, 204);
+        let ends = gateway.wait_ends(before + 1).await;
+        let end = json!({"status": "succeeded", "result": {"key": key, "total": total}});
+        assert_eq!(ends.last(), Some(&end));
+    }
 }
 
 #[tokio::test]
 async fn what_was_done_before_a_new_start_is_not_done_again() {
     let (folder, gateway) = (folder(), Listener::start(&[200]).await);
-    let count = event("t1", "counts", &gateway, &json!({"key": "a"}));
-    for _ in 0..2 {
-        let stage = Stage::open(&[Analytics], folder.path()).await;
-        assert_eq!(push(&stage, Analytics, "t1", &count).await, 204);
-        stage.server.stop().await.unwrap();
-    }
-    let end = json!({"status": "succeeded", "result": {"key": "a", "total": 1}});
-    assert_eq!(gateway.wait_ends(2).await, [end.clone(), end]);
+    let (provider, stage, said) = text_message(folder.path(), &[202], "t1", &gateway).await;
+    assert_eq!((said, provider.all().len()), (vec![204], 1));
+    stage.server.stop().await.unwrap();
+    let (provider, _stage, said) = text_message(folder.path(), &[202], "t1", &gateway).await;
+    assert_eq!((said, provider.all().len()), (vec![204], 0));
+    assert!(gateway.wait_ends(2).await.iter().all(|end| end["status"] == "succeeded"));
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ impl Drop for Cluster {
 
 impl Office {
     async fn open(kind: Kind, sink: SmtpSink) -> Self {
-        let place = format!("mails-{}", uuid::Uuid::now_v7());
+        let place = format!("mails-{}", gateway_config::clock::new_id());
         let resets = format!("{place}-resets");
         let (mut cluster, mut url) = (None, String::new());
         let (broker, variable) = match kind {
