@@ -114,7 +114,7 @@ fn patch() -> OperationBuilder {
     about("patchAdmin", "Change an admin's name, role or password, or whether they may log in")
         .parameter(who())
         .parameter(if_match())
-        .request_body(Some(body_like(&[MERGE_PATCH, JSON], &of::<PatchAdmin>(), &json!({"role": "viewer"}))))
+        .request_body(Some(body_like(&[MERGE_PATCH, JSON], &of::<PatchAdmin>(), &json!({"name": "Ada Lovelace"}))))
         .response("200", read_answer("Changed, or equal already", of::<AdminView>()))
         .secured(&[404, 409, 412, 413, 415])
 }

@@ -3,13 +3,13 @@
 use gateway_config::clock::new_id;
 use gateway_config::model::{Id, Item, Kind, Sample, SampledCaller, SampledOutcome, SampledToken, Timestamp};
 use gateway_config::snapshot::{
-    BodyFacts, Caller, Decision, Judged, Keeping, Names, Outcome, Preview, Snapshot, decide, match_request,
+    BodyFacts, Caller, Decision, Judged, Keeping, Names, Outcome, Preview, Snapshot, Verified, decide, match_request,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 
-use crate::world::{Request, item, put, request, route_value, routes, service};
+use crate::world::{Request, item, pattern, put, request, route_value, routes, service};
 
 /// What a gateway keeps of a request that it answered under this snapshot.
 fn sample(snapshot: &Snapshot, request: &Request, keeping: &Keeping) -> Sample {
@@ -54,7 +54,7 @@ fn world(items: &[Item]) -> Snapshot {
     put(&Snapshot::empty(), items).unwrap()
 }
 
-fn orders(more: Value) -> Item {
+fn orders(more: &Value) -> Item {
     let mut route = json!({"name": "orders", "path": "/orders/{id}", "target": {"service": "s"}});
     route.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     item(Kind::Route, route)
@@ -172,7 +172,7 @@ proptest! {
 
 #[test]
 fn an_endpoint_that_is_taken_away_is_shown_for_those_that_used_it() {
-    let before = world(&[service(), orders(json!({})), shop(&["/orders/{id}"])]);
+    let before = world(&[service(), orders(&json!({})), shop(&["/orders/{id}"])]);
     let after = put(&before, &[shop(&["/other"])]).unwrap();
     let sample = order_of_shop(&before);
     let touched = [(Kind::Application, "shop")];
@@ -185,7 +185,7 @@ fn an_endpoint_that_is_taken_away_is_shown_for_those_that_used_it() {
 
 #[test]
 fn an_endpoint_that_needs_what_was_kept_back_is_not_guessed() {
-    let before = world(&[service(), orders(json!({})), shop(&["/orders/{id}"])]);
+    let before = world(&[service(), orders(&json!({})), shop(&["/orders/{id}"])]);
     let sample = order_of_shop(&before);
     let judged = |after: &[&str]| {
         let after = put(&before, &[shop(after)]).unwrap();
@@ -198,32 +198,32 @@ fn an_endpoint_that_needs_what_was_kept_back_is_not_guessed() {
 
 #[test]
 fn an_entry_that_shows_nowhere_in_the_sample_had_its_say() {
-    let before = world(&[service(), orders(json!({})), shop(&["/orders/7"])]);
+    let before = world(&[service(), orders(&json!({})), shop(&["/orders/7"])]);
     // It was let in by what stands under `{id}`: without that nobody knows what a role would change.
     let sample = order_of_shop(&before);
-    let after = put(&before, &[orders(json!({"access": {"roles": ["admin"]}}))]).unwrap();
+    let after = put(&before, &[orders(&json!({"access": {"roles": ["admin"]}}))]).unwrap();
     assert_eq!(judged(&before, &after, &[(Kind::Route, "orders")], &sample), Judged::Undecided);
 }
 
 #[test]
 fn a_caller_is_who_it_is_in_the_proposed_configuration() {
-    let before = world(&[service(), orders(json!({})), shop(&["/orders/{id}"])]);
+    let before = world(&[service(), orders(&json!({})), shop(&["/orders/{id}"])]);
     let sample = order_of_shop(&before);
     let mut inactive = shop(&["/orders/{id}"]).to_json();
     inactive["isActive"] = json!(false);
     let after = put(&before, &[item(Kind::Application, inactive)]).unwrap();
     let touched = [(Kind::Application, "shop")];
     assert_eq!(judged(&before, &after, &touched, &sample), differs("orders", "200", "403 application_inactive"));
-    let gone = world(&[service(), orders(json!({}))]);
+    let gone = world(&[service(), orders(&json!({}))]);
     assert_eq!(judged(&before, &gone, &touched, &sample), differs("orders", "200", "401 credentials_invalid"));
 }
 
 #[test]
 fn roles_are_those_that_the_token_had() {
     let open = json!({"access": {"anyOf": ["jwt"], "applicationRequired": false, "roles": ["user"]}});
-    let before = world(&[service(), orders(open)]);
+    let before = world(&[service(), orders(&open)]);
     let closed = json!({"access": {"anyOf": ["jwt"], "applicationRequired": false, "roles": ["admin"]}});
-    let after = put(&before, &[orders(closed)]).unwrap();
+    let after = put(&before, &[orders(&closed)]).unwrap();
     let with = |roles: &[&str]| {
         let roles = roles.iter().map(|role| (*role).to_owned()).collect();
         let token = SampledToken { issuer: "idp".to_owned(), roles, ..SampledToken::default() };
@@ -294,7 +294,7 @@ fn a_version_that_serves_instead_is_shown() {
 
 #[test]
 fn what_was_limited_is_not_called_allowed() {
-    let before = world(&[service(), orders(json!({})), shop(&["/orders/{id}"])]);
+    let before = world(&[service(), orders(&json!({})), shop(&["/orders/{id}"])]);
     let after = put(&before, &[shop(&[])]).unwrap();
     let mut sample = order_of_shop(&before);
     (sample.outcome.status, sample.outcome.code) = (429, Some("rate_limited".to_owned()));
@@ -304,7 +304,7 @@ fn what_was_limited_is_not_called_allowed() {
 
 #[test]
 fn a_sample_from_before_the_last_write_is_decided_as_things_stand() {
-    let first = world(&[service(), orders(json!({})), shop(&["/orders/{id}"])]);
+    let first = world(&[service(), orders(&json!({})), shop(&["/orders/{id}"])]);
     let sample = order_of_shop(&first);
     let before =
         put(&first, &[item(Kind::Queue, json!({"name": "q", "destination": {"deliverTo": "http://127.0.0.1:1/"}}))]);
@@ -319,9 +319,9 @@ fn a_sample_from_before_the_last_write_is_decided_as_things_stand() {
 }
 
 /// What decides a request, in words.
-fn truth(snapshot: &Snapshot, request: &Request) -> (Option<String>, Option<String>) {
+fn truth(snapshot: &Snapshot, request: &Request, caller: &Caller) -> (Option<String>, Option<String>) {
     let facts = request.facts();
-    let decision = decide(snapshot, &match_request(snapshot, &facts), &Caller::Anonymous, &BodyFacts::default());
+    let decision = decide(snapshot, &match_request(snapshot, &facts), caller, &BodyFacts::default());
     let code = match &decision.outcome {
         Outcome::Refuse(refusal) => Some(refusal.code.to_string()),
         _ => None,
@@ -333,8 +333,64 @@ fn touched_by(edits: &[Item]) -> Vec<(Kind, &str)> {
     edits.iter().map(|edit| (edit.kind(), edit.name())).collect()
 }
 
+/// The application shop with a key, where it may use these paths.
+fn whitelisted(entries: &[(String, bool)], is_active: bool) -> Item {
+    let entry = |(path, is_public): &(String, bool)| json!({"endpointPath": path, "allowedMethods": ["GET", "POST"], "allowedVersions": ["*"], "isPublic": is_public});
+    let whitelist: Vec<Value> = entries.iter().map(entry).collect();
+    item(
+        Kind::Application,
+        json!({
+            "name": "shop", "allowedServices": ["*"], "allowedVersions": ["*"], "whitelist": whitelist, "isActive": is_active,
+        }),
+    )
+}
+
+fn key_of_shop(snapshot: &Snapshot) -> Caller {
+    let application = snapshot.application("shop").cloned();
+    Caller::Verified(Verified { application, key: Some(Id::default()), token: None })
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn what_is_said_of_whitelists_is_true(
+        routes in routes(1..5),
+        entries in prop::collection::vec((pattern(), prop::bool::weighted(0.2)), 0..4),
+        changed in prop::collection::vec((pattern(), prop::bool::weighted(0.2)), 0..4),
+        is_active in prop::bool::weighted(0.8),
+        moves in prop::option::weighted(0.3, route_value("r0".to_owned(), vec!["s"])),
+        request in request(),
+        has_key in any::<bool>(),
+    ) {
+        let items = [vec![service(), whitelisted(&entries, true)], routes].concat();
+        let Ok(before) = put(&Snapshot::empty(), &items) else { return Ok(()) };
+        // The first is taken away, the others are added.
+        let kept: Vec<_> = entries.iter().skip(1).chain(&changed).cloned().collect();
+        let mut edits = vec![whitelisted(&kept, is_active)];
+        edits.extend(moves.map(|value| item(Kind::Route, value)));
+        let Ok(after) = put(&before, &edits) else { return Ok(()) };
+        let caller = |snapshot: &Snapshot| if has_key { key_of_shop(snapshot) } else { Caller::Anonymous };
+        let facts = request.facts();
+        let matched = match_request(&before, &facts);
+        let matters = matched.found.as_ref().is_ok_and(|found| !found.preflight);
+        let decision = decide(&before, &matched, &caller(&before), &BodyFacts::default());
+        let mut sample = sample_of(&before, &request, &Keeping::default(), &decision);
+        sample.caller = match (has_key, matters) {
+            (false, _) => SampledCaller::Anonymous,
+            (true, false) => SampledCaller::Unverified,
+            (true, true) => {
+                SampledCaller::Verified { application: Some("shop".to_owned()), key: Some(Id::default()), token: None }
+            }
+        };
+        sample.outcome.application = decision.application.as_ref().map(|it| it.name.to_string());
+        let (was, is) = (truth(&before, &request, &caller(&before)), truth(&after, &request, &caller(&after)));
+        match judged(&before, &after, &touched_by(&edits), &sample) {
+            Judged::Same => prop_assert_eq!(was, is, "{:?}", sample),
+            Judged::Differs { .. } => prop_assert_ne!(was, is, "{:?}", sample),
+            Judged::Undecided => {}
+        }
+    }
 
     #[test]
     fn what_is_not_called_undecided_is_true(
@@ -348,7 +404,7 @@ proptest! {
         let Ok(after) = put(&before, &edits) else { return Ok(()) };
         let names = || if shows { Names::All } else { Names::None };
         let sample = sample(&before, &request, &Keeping::new(names(), names()));
-        let (was, is) = (truth(&before, &request), truth(&after, &request));
+        let (was, is) = (truth(&before, &request, &Caller::Anonymous), truth(&after, &request, &Caller::Anonymous));
         match judged(&before, &after, &touched_by(&edits), &sample) {
             Judged::Same => prop_assert_eq!(was, is, "{:?}", sample),
             Judged::Differs { .. } => prop_assert_ne!(was, is, "{:?}", sample),

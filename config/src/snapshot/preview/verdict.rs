@@ -84,7 +84,22 @@ impl Verdict {
         let recorded = sample.outcome.code.as_deref().and_then(Code::of);
         match &self.what {
             What::Refuse { code, .. } => recorded == Some(*code),
+            What::Forward { version, blind: None, .. } if sample.outcome.service.is_some() => {
+                !recorded.is_some_and(is_decided) && sample.outcome.version.as_deref() == version.as_deref()
+            }
             _ => !recorded.is_some_and(is_decided),
+        }
+    }
+
+    /// No further whitelist entry could change it: whoever is let in is not kept out by one, and these refusals come before any.
+    pub(super) fn stands_without_entries(&self) -> bool {
+        match &self.what {
+            What::Forward { version, .. } => version.is_none(),
+            What::Publish(_) | What::Answer(_) => true,
+            What::Refuse { code, .. } => matches!(
+                code,
+                Code::RouteNotFound | Code::MethodNotAllowed | Code::IpDenied | Code::ApplicationInactive
+            ),
         }
     }
 
