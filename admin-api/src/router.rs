@@ -7,8 +7,8 @@ use axum::{Extension, Router};
 
 use crate::account::account;
 use crate::api::{
-    BODY_LIMIT, DOCUMENT_LIMIT, apply, audit, config, docs, entities, explain, generations, import, itself, keys, members,
-    nodes, preview, session, traffic, users,
+    BODY_LIMIT, DOCUMENT_LIMIT, apply, audit, config, docs, entities, explain, generations, import, itself, keys,
+    members, nodes, preview, session, traffic, users,
 };
 use crate::auth::gate;
 use crate::error::Failure;

@@ -1,7 +1,9 @@
 //! Samples of traffic: what they keep, and what a change would do to them.
 
 use gateway_config::clock::new_id;
-use gateway_config::model::{Id, Item, Kind, Sample, SampledCaller, SampledOutcome, SampledToken, Timestamp};
+use gateway_config::model::{
+    Change, Edit, Id, Item, Kind, Sample, SampledCaller, SampledOutcome, SampledToken, Timestamp,
+};
 use gateway_config::snapshot::{
     BodyFacts, Caller, Decision, Judged, Keeping, Names, Outcome, Preview, Snapshot, Verified, decide, match_request,
 };
@@ -277,6 +279,49 @@ fn what_nobody_took_may_be_taken_by_a_new_route() {
         put(&before, &[item(Kind::Route, json!({"name": "new", "path": "/new/{id}", "target": {"service": "s"}}))]);
     let unverified = Sample { caller: SampledCaller::Unverified, ..seen };
     assert_eq!(judged(&before, &closed.unwrap(), &touched, &unverified), Judged::Undecided);
+}
+
+#[test]
+fn who_stands_behind_a_route_that_goes_is_not_guessed_where_that_was_kept_back() {
+    let mut first = public("first", "/u/{id}").to_json();
+    first["hosts"] = json!(["a.com"]);
+    let before = world(&[service(), item(Kind::Route, first), public("me", "/u/me"), public("deep", "/u/{id}/x")]);
+    let without = |more: &[Item]| {
+        let change =
+            Change { generation: 2, edits: vec![Edit::Delete { kind: Kind::Route, name: "first".to_owned() }] };
+        put(&before.apply(&change).unwrap(), more).unwrap()
+    };
+    // It may have been /u/me, which another host's route takes now.
+    let seen = sample(&before, &Request::get("/u/7"), &Keeping::default());
+    let touched = [(Kind::Route, "first"), (Kind::Route, "me")];
+    assert_eq!(judged(&before, &without(&[]), &touched[..1], &seen), Judged::Undecided);
+    let mut elsewhere = public("me", "/u/me").to_json();
+    elsewhere["hosts"] = json!(["b.com"]);
+    let after = without(&[item(Kind::Route, elsewhere)]);
+    assert_eq!(judged(&before, &after, &touched, &seen), differs("first", "200", "404 route_not_found"));
+}
+
+#[test]
+fn whether_another_method_would_do_is_not_guessed_where_the_path_was_kept_back() {
+    let getting = |name: &str, path: &str| {
+        let mut route = public(name, path).to_json();
+        route["methods"] = json!(["GET"]);
+        item(Kind::Route, route)
+    };
+    let request = Request { method: http::Method::POST, ..Request::get("/u/7") };
+    let judged = |others: &[Item]| {
+        let before = world(&[vec![service(), getting("all", "/u/{id}")], others.to_vec()].concat());
+        let change = Change { generation: 2, edits: vec![Edit::Delete { kind: Kind::Route, name: "all".to_owned() }] };
+        let seen = sample(&before, &request, &Keeping::default());
+        judged(&before, &before.apply(&change).unwrap(), &[(Kind::Route, "all")], &seen)
+    };
+    assert_eq!(judged(&[getting("me", "/u/me")]), Judged::Undecided);
+    let expected = Judged::Differs {
+        route: None,
+        before: "405 method_not_allowed".to_owned(),
+        after: "404 route_not_found".to_owned(),
+    };
+    assert_eq!(judged(&[]), expected);
 }
 
 #[test]
