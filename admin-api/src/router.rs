@@ -43,7 +43,7 @@ pub fn router(state: AppState) -> Router {
         .route("/admin/users", get(users::list).post(users::create))
         .route("/admin/users/{id}", get(users::show).patch(users::patch).delete(users::delete))
         .route("/admin/users/{id}/tokens", get(users::tokens::list).post(users::tokens::create))
-        .route("/admin/users/{id}/tokens/{token}", delete(users::tokens::revoke))
+        .route("/admin/users/{id}/tokens/{tokenId}", delete(users::tokens::revoke))
         .route("/livez", get(itself::livez))
         .route("/readyz", get(itself::readyz))
         .route("/metrics", get(itself::metrics))

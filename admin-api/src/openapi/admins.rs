@@ -28,7 +28,7 @@ pub(super) fn describe(paths: &mut Paths) {
     add(paths, "/admin/auth/me", HttpMethod::Get, me());
     add(paths, "/admin/auth/password", HttpMethod::Post, password());
     let (users, tokens) = ("/admin/users", "/admin/users/{id}/tokens");
-    let (one, token) = (format!("{users}/{{id}}"), format!("{tokens}/{{token}}"));
+    let (one, token) = (format!("{users}/{{id}}"), format!("{tokens}/{{tokenId}}"));
     add(paths, users, HttpMethod::Get, list());
     add(paths, users, HttpMethod::Post, create());
     add(paths, &one, HttpMethod::Get, show());
@@ -151,7 +151,7 @@ fn create_token() -> OperationBuilder {
 fn revoke_token() -> OperationBuilder {
     about("revokeToken", "Revoke a personal token. It stays in the list, and nothing brings it back")
         .parameter(who())
-        .parameter(named_in_path("token", "The token's id", "01a1fef9-f7a5-7c41-9d3e-5b8f0c2a6e17"))
+        .parameter(named_in_path("tokenId", "The token's id", "01a1fef9-f7a5-7c41-9d3e-5b8f0c2a6e17"))
         .response("204", done("Revoked"))
         .secured(&[404])
 }
