@@ -12,3 +12,4 @@ pub mod model;
 pub mod settings;
 pub mod snapshot;
 pub mod store;
+pub mod strict_json;

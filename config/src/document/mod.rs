@@ -2,7 +2,6 @@
 //! `certificates`, `defaults`. Any section may be absent; applications carry no key material.
 
 mod export;
-mod strict;
 
 use std::collections::HashMap;
 
@@ -11,6 +10,7 @@ use thiserror::Error;
 
 use crate::change::Proposal;
 use crate::model::{DEFAULTS_NAME, Kind, Problem};
+use crate::strict_json;
 
 pub use export::{Export, Form};
 
@@ -53,7 +53,7 @@ pub fn parse(text: &str) -> Result<Value, DocumentError> {
 
 /// Reads JSON, faster than [`parse`] does. What is said twice is refused.
 pub fn parse_json(bytes: &[u8]) -> Result<Value, DocumentError> {
-    strict::parse(bytes).map_err(|error| DocumentError::Syntax(error.to_string()))
+    strict_json::parse(bytes).map_err(|error| DocumentError::Syntax(error.to_string()))
 }
 
 /// Writes YAML.
