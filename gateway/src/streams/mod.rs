@@ -207,24 +207,7 @@ impl Inquiry for Settled {
 fn refusal(snapshot: &Snapshot, open: &Open, caller: Caller) -> Option<Code> {
     let Next::Decided(judgement) = judge(snapshot, &open.head, &open.client, &mut Settled(caller)) else { return None };
     match judgement.decision.outcome {
-        Outcome::Refuse(refusal) if is_about_access(refusal.code) => Some(refusal.code),
+        Outcome::Refuse(refusal) if refusal.code.is_about_access() => Some(refusal.code),
         _ => None,
     }
-}
-
-fn is_about_access(code: Code) -> bool {
-    matches!(
-        code,
-        Code::CredentialsMissing
-            | Code::CredentialsInvalid
-            | Code::KeyExpired
-            | Code::TokenExpired
-            | Code::IpDenied
-            | Code::ApplicationInactive
-            | Code::ServiceNotAllowed
-            | Code::VersionNotAllowed
-            | Code::EndpointNotAllowed
-            | Code::RoleMissing
-            | Code::ScopeMissing
-    )
 }

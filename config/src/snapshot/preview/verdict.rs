@@ -124,25 +124,15 @@ impl fmt::Display for What {
 
 /// Only `decide` says these; others may also come of what was done afterwards.
 fn is_decided(code: Code) -> bool {
-    matches!(
-        code,
-        Code::CredentialsMissing
-            | Code::CredentialsInvalid
-            | Code::KeyExpired
-            | Code::TokenExpired
-            | Code::IpDenied
-            | Code::ApplicationInactive
-            | Code::ServiceNotAllowed
-            | Code::VersionNotAllowed
-            | Code::EndpointNotAllowed
-            | Code::RoleMissing
-            | Code::ScopeMissing
-            | Code::UnknownVersion
-            | Code::RouteNotFound
-            | Code::MethodNotAllowed
-            | Code::ServiceInactive
-            | Code::Maintenance
-    )
+    code.is_about_access()
+        || matches!(
+            code,
+            Code::UnknownVersion
+                | Code::RouteNotFound
+                | Code::MethodNotAllowed
+                | Code::ServiceInactive
+                | Code::Maintenance
+        )
 }
 
 fn blind(on: &StickyOn, decision: &Decision, sample: &Sample) -> Option<Step> {
