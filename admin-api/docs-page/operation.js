@@ -40,7 +40,7 @@ function requestBody({ schemas }, { body }) {
     h('h2', {}, 'Body ', !body.required && h('small', {}, 'may be left out')),
     prose(body.description),
     h('p', { class: 'quiet' }, h('code', {}, type), others.map((other) => [' or ', h('code', {}, other)])),
-    content.schema && h('p', {}, schemas.words(content.schema)),
+    schemas.nameOf(content.schema) && h('p', {}, schemas.words(content.schema)),
     content.schema && schemas.tree(content.schema));
 }
 

@@ -119,14 +119,12 @@ function openMenu(isOpen) {
   menu.setAttribute('aria-expanded', String(isOpen));
 }
 
-function drawToken(api) {
+function drawToken() {
   const field = h('input', { type: 'password', placeholder: 'Bearer token', autocomplete: 'off', spellcheck: 'false', 'aria-label': 'Bearer token', title: 'Kept in this page’s memory only; gone when the page is' });
   field.addEventListener('input', () => {
     token.set(field.value);
-    field.classList.toggle('set', token.isSet);
+    document.body.classList.toggle('known', token.isSet);
   });
-  // The page of an operation says whether it can be tried: again, with what was typed.
-  field.addEventListener('change', () => drawPage(api));
   document.getElementById('token').replaceChildren(field);
 }
 
@@ -161,7 +159,7 @@ try {
   const answer = await fetch('openapi.json', { credentials: 'omit' });
   if (!answer.ok) throw new Error(`openapi.json was answered ${answer.status}`);
   const api = read(await answer.json());
-  drawToken(api);
+  drawToken();
   listen(api);
   drawPage(api);
   drawIndex(api);

@@ -4,6 +4,9 @@ import { h, inline, prose } from './dom.js';
 
 const NAMED = '#/components/schemas/';
 
+/** Larger ones are the bounds of a type, and tell nobody anything. */
+const WIDEST = 2 ** 31;
+
 export class Schemas {
   constructor(description) {
     this.description = description;
@@ -66,7 +69,7 @@ export class Schemas {
   /** What its values must keep to, as short notes. */
   notes(schema) {
     const it = this.follow(schema);
-    const range = [it.minimum != null && `from ${it.minimum}`, it.maximum != null && `to ${it.maximum}`].filter(Boolean).join(' ');
+    const range = [it.minimum != null && `from ${it.minimum}`, it.maximum < WIDEST && `to ${it.maximum}`].filter(Boolean).join(' ');
     const { default: usual, enum: words, pattern } = it;
     return [
       words && ['one of ', words.flatMap((word, at) => [at ? ' ' : '', h('code', {}, String(word))])],
@@ -75,7 +78,7 @@ export class Schemas {
       it.maxLength != null && `at most ${it.maxLength} characters`,
       it.minItems != null && `at least ${it.minItems}`,
       pattern && ['like ', h('code', {}, pattern)],
-      usual !== undefined && usual !== null && !isEmpty(usual) && ['default ', h('code', {}, JSON.stringify(usual))],
+      usual !== undefined && isTelling(usual) && ['default ', h('code', {}, JSON.stringify(usual))],
     ].filter(Boolean);
   }
 
@@ -83,7 +86,7 @@ export class Schemas {
   tree(schema) {
     const it = this.flat(schema);
     const inside = this.inside(it);
-    return h('div', { class: 'schema' }, prose(it.description), inside ?? h('p', {}, this.words(schema), this.noteList(it)));
+    return h('div', { class: 'schema' }, prose(it.description), inside ?? h('p', {}, this.nameOf(schema) ? this.noteList(it) : this.words(schema)));
   }
 
   noteList(schema) {
@@ -150,6 +153,7 @@ export class Schemas {
 
 const TEXTS = { uuid: '01a1fef9-f7a5-7c41-9d3e-5b8f0c2a6e17', 'date-time': '2026-11-21T09:30:00Z' };
 
-function isEmpty(value) {
-  return value === '' || (typeof value === 'object' && Object.keys(value).length === 0);
+/** The fields of an object say their defaults themselves. */
+function isTelling(value) {
+  return Array.isArray(value) ? value.length > 0 : value !== null && value !== '' && typeof value !== 'object';
 }

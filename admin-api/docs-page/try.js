@@ -39,7 +39,7 @@ export function form(api, operation, token) {
   renew();
   return h('form', { class: 'try', oninput: renew, onsubmit: send },
     h('h2', {}, 'Try it'),
-    operation.isSecured && !token.isSet && h('p', { class: 'hint' }, 'This needs a token: put one in at the top of the page.'),
+    operation.isSecured && h('p', { class: 'hint unknown' }, 'This needs a token: put one in at the top of the page.'),
     operation.method !== 'get' && h('p', { class: 'hint' }, 'Sent for real, to the API that serves this page.'),
     inputs.map(([parameter, field]) => h('label', {}, h('span', {}, h('code', {}, parameter.name), parameter.required && h('em', { class: 'must' }, ' required')), field)),
     body && h('label', {}, h('span', {}, 'body ', h('code', { class: 'quiet' }, types[0])), body),

@@ -44,11 +44,12 @@ pub(crate) async fn account(State(state): State<AppState>, mut request: Request,
     }
     let status = response.status();
     state.metrics.count(operation, &method, status);
+    // Never the path as it came: who mistypes may put a token into it. Which entity was meant stands in the audit.
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     if matches!(method, Method::GET | Method::HEAD) {
-        tracing::debug!(request_id, status = status.as_u16(), duration_ms, "{method} {path}");
+        tracing::debug!(request_id, status = status.as_u16(), duration_ms, "{method} {operation}");
     } else {
-        tracing::info!(request_id, status = status.as_u16(), duration_ms, "{method} {path}");
+        tracing::info!(request_id, status = status.as_u16(), duration_ms, "{method} {operation}");
     }
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&request_id) {

@@ -6,9 +6,8 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use gateway_config::master_key::MasterKey;
 use gateway_config::model::ChainKey;
+use gateway_config::settings::CommonSettings;
 use gateway_config::store::{self, AuditHead, Audited, Options, verify_audit};
-
-use crate::settings::Settings;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
@@ -22,7 +21,7 @@ pub(crate) struct VerifySettings {
     #[arg(long, value_name = "NUMBER:HASH")]
     expect: Option<Noted>,
     #[command(flatten)]
-    pub(crate) common: Settings,
+    pub(crate) common: CommonSettings,
 }
 
 /// `1234:HASH`
@@ -44,7 +43,7 @@ impl FromStr for Noted {
 }
 
 pub(crate) async fn verify(settings: &VerifySettings) -> Result<()> {
-    let url = &settings.common.common.database_url;
+    let url = &settings.common.database_url;
     // Never a new one: the entries were not made with it.
     let master = MasterKey::find(url)?.context("there is no master key: it stands beside the database")?;
     let store = store::open_with(url, Options { may_create: false, ..Options::default() }).await?;

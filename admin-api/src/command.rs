@@ -43,14 +43,16 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match command {
         Command::Serve(settings) => serve(settings),
-        Command::Migrate(settings) => outcome(in_runtime(&settings, migrate(&settings))),
-        Command::Check(settings) => outcome(in_runtime(&settings, check::check(&settings))),
-        Command::Password(settings) => outcome(in_runtime(&settings.serve, first_admin::set_password(&settings))),
+        Command::Migrate(settings) => outcome(in_runtime(settings.common.log_format, migrate(&settings))),
+        Command::Check(settings) => outcome(in_runtime(settings.common.log_format, check::check(&settings))),
+        Command::Password(settings) => {
+            outcome(in_runtime(settings.common.log_format, first_admin::set_password(&settings)))
+        }
         Command::Export(settings) => commands::export(&settings),
         Command::Diff(settings) => commands::diff(&settings),
         Command::Apply(settings) => commands::apply(&settings),
         Command::Audit(AuditCommand::Verify(settings)) => {
-            outcome(in_runtime(&settings.common, audit::verify(&settings)))
+            outcome(in_runtime(settings.common.log_format, audit::verify(&settings)))
         }
         Command::Backup(settings) => backup::backup(&settings),
         Command::Restore(settings) => backup::restore(&settings),
@@ -77,7 +79,10 @@ fn serve(settings: Settings) -> ExitCode {
         Err(error) => return wrong(&error),
     };
     match MasterKey::load(&settings.common.database_url) {
-        Ok(master) => outcome(in_runtime(&settings.clone(), server::serve(settings, token, first_admin, master))),
+        Ok(master) => {
+            let format = settings.common.log_format;
+            outcome(in_runtime(format, server::serve(settings, token, first_admin, master)))
+        }
         Err(error) => wrong(&error),
     }
 }
@@ -89,8 +94,8 @@ async fn migrate(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-fn in_runtime(settings: &Settings, task: impl Future<Output = Result<()>>) -> Result<()> {
-    start_log(settings.common.log_format);
+fn in_runtime(format: LogFormat, task: impl Future<Output = Result<()>>) -> Result<()> {
+    start_log(format);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("could not start the async runtime")?;
     let done = runtime.block_on(task);
@@ -110,7 +115,7 @@ fn outcome(done: Result<()>) -> ExitCode {
 }
 
 /// `RUST_LOG` says how much is logged. A second log in one process is refused by the first, which goes on.
-fn start_log(format: LogFormat) {
+pub(crate) fn start_log(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)

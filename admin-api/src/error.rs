@@ -9,10 +9,13 @@ use axum::response::{IntoResponse, Response};
 use gateway_config::change::{ChangeError, KeyError};
 use gateway_config::model::{Kind, Problem};
 use gateway_config::store::StoreError;
-use http::header::{HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ACCEPT_ENCODING, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
+
+/// That are named in one answer; the message says how many there are.
+const MOST_PROBLEMS: usize = 1000;
 
 /// Why a request was not done.
 #[derive(Clone, Debug)]
@@ -36,7 +39,8 @@ struct Details {
 #[serde(rename_all = "camelCase")]
 #[schema(as = Error)]
 pub(crate) struct ErrorBody<'a> {
-    #[schema(example = 422)]
+    /// The same as the answer's own.
+    #[schema(example = 422, minimum = 400, maximum = 599)]
     status_code: u16,
     /// The status in words.
     #[schema(example = "Unprocessable Entity")]
@@ -44,8 +48,11 @@ pub(crate) struct ErrorBody<'a> {
     /// Stable: scripts may compare it.
     #[schema(example = "invalid")]
     code: &'a str,
+    /// For people; its words may change.
     message: &'a str,
+    /// When it was answered.
     timestamp: String,
+    /// That was asked for.
     path: &'a str,
     request_id: &'a str,
     /// What is wrong, each with its place.
@@ -157,13 +164,21 @@ impl Failure {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message)
     }
 
-    pub(crate) fn invalid(problems: Vec<Problem>) -> Self {
+    pub(crate) fn unsupported_coding() -> Self {
+        let message = "the body has a Content-Encoding; send it as it is";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message)
+            .with(|details| details.header = Some((ACCEPT_ENCODING, HeaderValue::from_static("identity"))))
+    }
+
+    pub(crate) fn invalid(mut problems: Vec<Problem>) -> Self {
         let message = match problems.as_slice() {
             [] => "the request is not valid".to_owned(),
             [only] if only.path.is_empty() => only.message.clone(),
             [only] => only.to_string(),
             [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
         };
+        // Nobody reads on, and an answer should not be longer than what was sent.
+        problems.truncate(MOST_PROBLEMS);
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", message).with(|details| {
             details.problems = Some(problems);
             details.warnings = Some(Vec::new());

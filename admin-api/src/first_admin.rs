@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use gateway_config::clock::{Clock, SystemClock, new_id};
 use gateway_config::master_key::MasterKey;
 use gateway_config::model::{Action, Actor, Admin, AuditChange, ChainKey, Id, NewAudit, Role};
-use gateway_config::store::{self, AdminWritten};
+use gateway_config::store::{self, AdminWritten, Options};
 use thiserror::Error;
 
 use crate::auth::login::email;
@@ -81,14 +81,16 @@ impl FirstAdmin {
 
 /// `admin-api password EMAIL`
 pub(crate) async fn set_password(settings: &PasswordSettings) -> Result<()> {
-    let database_url = &settings.serve.common.database_url;
-    let master = MasterKey::load(database_url)?;
-    let (store, chain) = (store::open(database_url).await?, ChainKey::of(&master));
+    let database_url = &settings.common.database_url;
+    // Nothing is made here: an admin is there only where an admin API has been.
+    let master = MasterKey::find(database_url)?.context("there is no master key: it stands beside the database")?;
+    let store = store::open_with(database_url, Options { may_create: false, ..Options::default() }).await?;
+    let chain = ChainKey::of(&master);
     let address = email(&settings.email).with_context(|| format!("\"{}\" is no email", settings.email))?;
     let admin = store.admin_of_email(&address).await?.with_context(|| format!("there is no admin \"{address}\""))?;
     let given = given()?;
     let password = given.clone().unwrap_or_else(password::generate);
-    let hash = hashed(&Passwords::new(settings.serve.argon2), &password).await?;
+    let hash = hashed(&Passwords::new(settings.argon2), &password).await?;
     let now = SystemClock.now();
     let after = Admin { epoch: admin.epoch + 1, revision: admin.revision + 1, updated_at: now, ..admin.clone() };
     let deed = NewAudit {

@@ -7,8 +7,8 @@ use axum::{Extension, Router};
 
 use crate::account::account;
 use crate::api::{
-    BODY_LIMIT, DOCUMENT_LIMIT, apply, audit, config, docs, entities, explain, generations, import, itself, keys, members,
-    nodes, preview, queues, session, tasks, traffic, users,
+    BODY_LIMIT, DOCUMENT_LIMIT, apply, audit, config, docs, entities, explain, generations, import, itself, keys,
+    members, nodes, preview, queues, session, tasks, traffic, users,
 };
 use crate::auth::gate;
 use crate::error::Failure;
@@ -53,7 +53,7 @@ pub fn router(state: AppState) -> Router {
         .route("/admin/users", get(users::list).post(users::create))
         .route("/admin/users/{id}", get(users::show).patch(users::patch).delete(users::delete))
         .route("/admin/users/{id}/tokens", get(users::tokens::list).post(users::tokens::create))
-        .route("/admin/users/{id}/tokens/{token}", delete(users::tokens::revoke))
+        .route("/admin/users/{id}/tokens/{tokenId}", delete(users::tokens::revoke))
         .route("/livez", get(itself::livez))
         .route("/readyz", get(itself::readyz))
         .route("/metrics", get(itself::metrics))

@@ -84,7 +84,9 @@ pub(crate) struct PasswordSettings {
     /// Whose password it is
     pub(crate) email: String,
     #[command(flatten)]
-    pub(crate) serve: Settings,
+    pub(crate) common: CommonSettings,
+    #[command(flatten)]
+    pub(crate) argon2: Argon2Settings,
 }
 
 /// How callers are known, and for how long.

@@ -1,6 +1,7 @@
 //! What the admin API takes on a large fleet: single writes, pages, exports, documents, and how long until fifty nodes have all heard
 //! of a change.
 
+use std::fmt::Write;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Arc;
@@ -87,7 +88,7 @@ fn on(database: &str, url: Option<String>, plan: &Plan, consumers: &Consumers) -
     );
     let busy = admin.process.cpu()?;
     let (unchanged, report) = admin.timed("POST", "/config/apply?prune=true", &exported)?;
-    let busy = micros(admin.process.cpu()? - busy) / 1000.0;
+    let busy = micros(admin.process.cpu()?.saturating_sub(busy)) / 1000.0;
     let report: Value = serde_json::from_str(&report)?;
     if [&report["create"], &report["update"], &report["delete"]] != [&json!([]), &json!([]), &json!([])] {
         bail!("the export applied changes something");
@@ -130,7 +131,11 @@ fn document(plan: &Plan) -> Value {
 
 /// As the admin API writes cursors. Wherever it stands, a page begins behind it.
 fn cursor(number: usize) -> String {
-    fleet::route_name(number).bytes().map(|byte| format!("{byte:02x}")).collect()
+    fleet::route_name(number).bytes().fold(String::new(), |mut cursor, byte| {
+        // Writing to a string can't fail.
+        let _ = write!(cursor, "{byte:02x}");
+        cursor
+    })
 }
 
 /// The admin API alone, as a process of its own.

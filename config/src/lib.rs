@@ -12,4 +12,5 @@ pub mod model;
 pub mod settings;
 pub mod snapshot;
 pub mod store;
+pub mod strict_json;
 pub mod webhook;

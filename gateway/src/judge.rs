@@ -66,8 +66,8 @@ fn gather(
     inquiry: &mut impl Inquiry,
 ) -> Result<Next, Refusal> {
     let mut buffer = String::new();
-    let heard = Heard::of(head, &mut buffer)?;
-    let facts = heard.facts(head, client, rand::random());
+    let sound = Sound::of(head, &mut buffer)?;
+    let facts = sound.facts(head, client, rand::random());
     let matched = match_request(snapshot, &facts);
     if !matched.counters.is_empty() {
         match inquiry.count(&matched.counters) {
@@ -79,10 +79,10 @@ fn gather(
     let Some(caller) = caller(&matched, own.as_ref(), inquiry) else { return Ok(Next::Identify) };
     let decision = decide(snapshot, &matched, &caller, &BodyFacts::default());
     let entropy = facts.entropy;
-    let path = match heard.path {
+    let path = match sound.path {
         Cow::Owned(path) => Some(path),
         // An absolute URI is forwarded as a path: the backend is not a proxy.
-        Cow::Borrowed(path) => heard.authority.map(|_| path.to_owned()),
+        Cow::Borrowed(path) => sound.authority.map(|_| path.to_owned()),
     };
     Ok(Next::Decided(Judgement { decision, caller, path, own, entropy }))
 }
@@ -95,19 +95,19 @@ pub(crate) fn look_back<T>(
     look: impl FnOnce(&RequestFacts<'_>) -> T,
 ) -> Result<T, Refusal> {
     let mut buffer = String::new();
-    let heard = Heard::of(head, &mut buffer)?;
-    Ok(look(&heard.facts(head, client, entropy)))
+    let sound = Sound::of(head, &mut buffer)?;
+    Ok(look(&sound.facts(head, client, entropy)))
 }
 
 /// What a head says, made sound.
-struct Heard<'h> {
+struct Sound<'h> {
     authority: Option<&'h str>,
     host: &'h str,
     path: Cow<'h, str>,
     query: Option<&'h str>,
 }
 
-impl<'h> Heard<'h> {
+impl<'h> Sound<'h> {
     fn of(head: &'h RequestHeader, buffer: &'h mut String) -> Result<Self, Refusal> {
         let bad = |why: String| Refusal { message: Some(why.into()), ..Refusal::new(Code::BadRequest) };
         let Target { authority, path: raw_path, query } = target(head).map_err(|why| bad(why.to_owned()))?;

@@ -151,7 +151,8 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
     let (queues, mut background) = Queues::open(&around, traffic_bound)?;
     let streams = Arc::new(Streams::new(gate.clone(), current.clone()));
     tokio::spawn(streams.clone().run(stop.clone()));
-    let gateway = Gateway { current, load: load.clone(), metrics, gate: gate.clone(), streams, traffic, queues: queues.clone() };
+    let gateway =
+        Gateway { current, load: load.clone(), metrics, gate: gate.clone(), streams, traffic, queues: queues.clone() };
     let app = Counted::new(http_proxy(&Arc::new(pingora_conf(settings, threads)), gateway), load.clone(), watch);
     let mut fds = Fds::new();
     let traffic = sockets.traffic.add_to(&mut fds);
@@ -171,7 +172,8 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
     let _ = serving.await;
     background.deliveries_over(patience_ends.saturating_duration_since(Instant::now())).await;
     stop.cancel();
-    let farewell = futures::future::join5(reporter, keeper, writer, gate.identity.keys.finished(), background.finished());
+    let farewell =
+        futures::future::join5(reporter, keeper, writer, gate.identity.keys.finished(), background.finished());
     let _ = tokio::time::timeout(FAREWELL, farewell).await;
     let _ = ops_listener.0.send(true);
     tracing::info!("stopped");

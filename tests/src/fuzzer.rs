@@ -33,8 +33,9 @@ impl Fuzzer {
 
     /// Names that stand in the API, as one of the lists that the settings know.
     pub fn list(self, name: &str, values: &[String]) -> Self {
-        let text: String = values.iter().map(|value| format!("\"{value}\"\n")).collect();
-        std::fs::write(self.folder.path().join(format!("{name}.dict")), text).expect("a temporary file can be written");
+        let lines: Vec<String> = values.iter().map(|value| format!("\"{value}\"")).collect();
+        std::fs::write(self.folder.path().join(format!("{name}.dict")), lines.join("\n"))
+            .expect("a temporary file can be written");
         self
     }
 

@@ -86,7 +86,7 @@ pub(crate) async fn apply(
 ) -> Result<Response, Failure> {
     let started = Instant::now();
     let expect = expected_of_all(&headers)?;
-    let declared = declared(&document)?;
+    let declared = declared(document)?;
     let terms = Terms { expect, ..terms(&declared, query.prune) };
     let (applied, wait) = match by {
         Some(caller) => {

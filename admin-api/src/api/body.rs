@@ -2,9 +2,9 @@
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
-use gateway_config::document;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, StatusCode};
+use gateway_config::document::{self, DocumentError};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -119,6 +119,15 @@ fn document(bytes: &[u8], is_json: bool) -> Result<Value, Failure> {
 /// The media type of the body; a missing one is the first that is accepted.
 fn accept<'a>(headers: &HeaderMap, accepted: &[&'a str]) -> Result<&'a str, Failure> {
     let refused = || Failure::unsupported_media_type(accepted);
+    // Compressed bodies are not taken: a few kilobytes of one can be gigabytes.
+    let is_plain = |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
+    if !headers.get_all(CONTENT_ENCODING).iter().all(is_plain) {
+        return Err(Failure::unsupported_coding());
+    }
+    // Of several nobody knows which one is meant.
+    if headers.get_all(CONTENT_TYPE).iter().count() > 1 {
+        return Err(refused());
+    }
     let Some(given) = headers.get(CONTENT_TYPE) else { return accepted.first().copied().ok_or_else(refused) };
     let given = given.to_str().map_err(|_| refused())?;
     let essence = given.split(';').next().unwrap_or_default().trim();
@@ -145,6 +154,9 @@ fn json(bytes: &[u8]) -> Result<Value, Failure> {
     if bytes.is_empty() {
         return Err(Failure::bad_request("the body is empty; JSON is expected"));
     }
-    // serde_json names the place and what it expected, and repeats nothing of the body.
-    serde_json::from_slice(bytes).map_err(|error| Failure::bad_request(format!("the body is not JSON: {error}")))
+    // It names the place and what was expected there, and repeats nothing of the values.
+    document::parse_json(bytes).map_err(|error| match error {
+        DocumentError::Syntax(why) => Failure::bad_request(format!("the body is not JSON: {why}")),
+        DocumentError::Shape(problems) => Failure::invalid(problems),
+    })
 }

@@ -87,7 +87,7 @@ pub(crate) async fn validate(
 pub(super) fn proposals(mut body: Value) -> Result<Vec<Proposal>, Failure> {
     let is_wrapped = body.get("changes").is_some() || body.get("document").is_some();
     if !is_wrapped {
-        return of_document(&body);
+        return of_document(body);
     }
     let fields = body.as_object().into_iter().flat_map(|fields| fields.keys());
     let unknown: Vec<Problem> = fields
@@ -99,17 +99,17 @@ pub(super) fn proposals(mut body: Value) -> Result<Vec<Proposal>, Failure> {
     }
     match (body.get_mut("changes").map(Value::take), body.get_mut("document").map(Value::take)) {
         (Some(changes), None) => changes_in(changes),
-        (None, Some(document)) => of_document(&document),
+        (None, Some(document)) => of_document(document),
         _ => Err(Failure::invalid_at("document", "give either changes or a document")),
     }
 }
 
-fn of_document(document: &Value) -> Result<Vec<Proposal>, Failure> {
+fn of_document(document: Value) -> Result<Vec<Proposal>, Failure> {
     declared(document).map(|declared| declared.proposals)
 }
 
 /// What a document says, or all that keeps it from being one.
-pub(crate) fn declared(document: &Value) -> Result<Declared, Failure> {
+pub(crate) fn declared(document: Value) -> Result<Declared, Failure> {
     document::declared(document).map_err(|error| match error {
         DocumentError::Syntax(why) => Failure::bad_request(why),
         DocumentError::Shape(problems) => ChangeError::Invalid(problems).into(),

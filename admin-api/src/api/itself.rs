@@ -1,7 +1,11 @@
 //! The admin API about itself: alive, ready, its metrics and its description. Public, visibly: no caller is asked for.
 
+use std::sync::LazyLock;
+
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use gateway_config::change::tag_of_member;
+use gateway_config::model::Kind;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
@@ -31,9 +35,16 @@ pub(crate) async fn metrics(State(state): State<AppState>) -> Result<Response, F
     Ok(([(CONTENT_TYPE, METRICS)], text).into_response())
 }
 
+/// Made once: nothing in it changes while the process lives.
+static DESCRIPTION: LazyLock<(String, Value)> = LazyLock::new(|| {
+    let description = crate::openapi::value();
+    // Any kind would do: the tag covers all of it.
+    (tag_of_member(Kind::Defaults, &description), description)
+});
+
 pub(crate) async fn openapi(headers: HeaderMap) -> Result<Response, Failure> {
-    let document: Value = crate::openapi::value();
-    Ok(read(&headers, concat!("v", env!("CARGO_PKG_VERSION")), &document))
+    let (tag, description) = &*DESCRIPTION;
+    Ok(read(&headers, tag, description))
 }
 
 fn status(word: &str) -> Response {

@@ -40,7 +40,7 @@ pub(crate) use keys::{IssueKey, KeyView, PatchKey, RotateKey, ShownKey};
 pub(crate) use nodes::NodeView;
 pub(crate) use page::{LARGEST_PAGE, USUAL_PAGE};
 pub(crate) use preview::Previewed;
+pub(crate) use query::{LONGEST_WAIT, duration, read_sections};
 pub(crate) use session::{ChangePassword, Login, Me, Refresh, Tokens};
 pub(crate) use users::{AdminView, CreateAdmin, CreateToken, PatchAdmin, ShownToken, TokenView};
-pub(crate) use query::{LONGEST_WAIT, duration, read_sections};
 pub(crate) use wait::{WaitingFor, wait_on};

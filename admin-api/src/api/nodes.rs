@@ -37,6 +37,7 @@ pub(crate) struct NodeView {
     degraded: Vec<String>,
     /// It serves the newest generation, but not its content.
     disagrees: bool,
+    /// When it reported last.
     #[schema(value_type = String)]
     last_seen: Timestamp,
 }

@@ -26,8 +26,10 @@ use crate::state::AppState;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Login {
+    /// In any case.
     #[schema(example = "admin@gatehouse.local")]
     email: String,
+    /// As it was set.
     password: String,
     /// For browsers: a cookie that no script can read in place of the tokens.
     #[serde(default)]
@@ -38,6 +40,7 @@ pub(crate) struct Login {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Refresh {
+    /// Of the last login or refresh.
     #[serde(default)]
     #[schema(example = "gar_…")]
     refresh_token: Option<String>,
@@ -47,7 +50,9 @@ pub(crate) struct Refresh {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChangePassword {
+    /// That they have now.
     current: String,
+    /// At least 12 characters.
     #[schema(min_length = 12)]
     new: String,
 }
@@ -78,6 +83,7 @@ pub(crate) struct Tokens {
 pub(crate) struct Me {
     /// Null for `ADMIN_TOKEN`, which is nobody's.
     id: Option<Uuid>,
+    /// Null for `ADMIN_TOKEN`.
     email: Option<String>,
     name: String,
     /// What this caller may do; a token may do less than its owner.

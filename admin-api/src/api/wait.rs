@@ -29,6 +29,7 @@ pub(crate) struct Spread {
 /// A node that does not serve the generation yet, or that nobody has heard of for a while.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct WaitingFor {
+    /// Its id.
     pub(crate) node: Uuid,
     pub(crate) state: NodeState,
     /// That it reported last.

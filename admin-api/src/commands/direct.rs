@@ -45,7 +45,7 @@ impl Direct {
             let text = std::str::from_utf8(&document);
             document::parse(text.map_err(|_| Trouble::Failed("the document is not UTF-8".to_owned()))?)?
         };
-        let declared = document::declared(&document)?;
+        let declared = document::declared(document)?;
         let terms: Terms = terms(&declared, prune);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let chain = self.chain(dry_run)?;

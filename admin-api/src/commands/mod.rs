@@ -21,6 +21,7 @@ use gateway_config::store::StoreError;
 use serde::de::IgnoredAny;
 
 use crate::api::{LONGEST_WAIT, Report, WaitingFor, duration, read_sections};
+use crate::command::start_log;
 use direct::Direct;
 use progress::Progress;
 use remote::Remote;
@@ -125,7 +126,7 @@ enum Trouble {
 }
 
 pub(crate) fn export(settings: &ExportSettings) -> ExitCode {
-    finish(in_runtime(async {
+    finish(in_runtime(&settings.place, async {
         let file = settings.output.as_deref().filter(|path| path.as_os_str() != "-");
         let by_name = file.filter(|path| path.extension().is_some_and(|end| end == "json")).map(|_| Form::Json);
         let form = settings.format.or(by_name).unwrap_or(Form::Yaml);
@@ -145,7 +146,7 @@ pub(crate) fn export(settings: &ExportSettings) -> ExitCode {
 
 pub(crate) fn diff(settings: &DiffSettings) -> ExitCode {
     let DiffSettings { file, prune, place } = settings;
-    finish(in_runtime(async {
+    finish(in_runtime(place, async {
         let order = Order { prune: *prune, dry_run: true, wait: None, ..Order::read(file)? };
         let done = carry_out(place, order).await?;
         tell(&done, Tense::Would)?;
@@ -155,7 +156,7 @@ pub(crate) fn diff(settings: &DiffSettings) -> ExitCode {
 
 pub(crate) fn apply(settings: &ApplySettings) -> ExitCode {
     let ApplySettings { file, prune, dry_run, wait, place } = settings;
-    finish(in_runtime(async {
+    finish(in_runtime(place, async {
         let order = Order { prune: *prune, dry_run: *dry_run, wait: *wait, ..Order::read(file)? };
         let done = carry_out(place, order).await?;
         tell(&done, if *dry_run { Tense::Would } else { Tense::Did })?;
@@ -192,8 +193,7 @@ impl Order {
         } else {
             std::fs::read(file)
         };
-        let document =
-            read.map_err(|error| Trouble::Failed(format!("could not read {}: {error}", file.display())))?;
+        let document = read.map_err(|error| Trouble::Failed(format!("could not read {}: {error}", file.display())))?;
         if document.is_empty() {
             return Err(Trouble::Failed(format!("{} is empty; a document is expected", file.display())));
         }
@@ -224,7 +224,8 @@ fn read_wait(text: &str) -> Result<Duration, String> {
     wait.ok_or_else(|| "must be a time up to 60s, such as 5s or 500ms".to_owned())
 }
 
-fn in_runtime<T>(work: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+fn in_runtime<T>(place: &Place, work: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+    start_log(place.common.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Trouble::Failed(format!("could not start the async runtime: {error}")))?;
     let done = runtime.block_on(work);

@@ -28,7 +28,7 @@ pub(super) fn describe(paths: &mut Paths) {
     add(paths, "/admin/auth/me", HttpMethod::Get, me());
     add(paths, "/admin/auth/password", HttpMethod::Post, password());
     let (users, tokens) = ("/admin/users", "/admin/users/{id}/tokens");
-    let (one, token) = (format!("{users}/{{id}}"), format!("{tokens}/{{token}}"));
+    let (one, token) = (format!("{users}/{{id}}"), format!("{tokens}/{{tokenId}}"));
     add(paths, users, HttpMethod::Get, list());
     add(paths, users, HttpMethod::Post, create());
     add(paths, &one, HttpMethod::Get, show());
@@ -114,7 +114,7 @@ fn patch() -> OperationBuilder {
     about("patchAdmin", "Change an admin's name, role or password, or whether they may log in")
         .parameter(who())
         .parameter(if_match())
-        .request_body(Some(body_like(&[MERGE_PATCH, JSON], &of::<PatchAdmin>(), &json!({"role": "viewer"}))))
+        .request_body(Some(body_like(&[MERGE_PATCH, JSON], &of::<PatchAdmin>(), &json!({"name": "Ada Lovelace"}))))
         .response("200", read_answer("Changed, or equal already", of::<AdminView>()))
         .secured(&[404, 409, 412, 413, 415])
 }
@@ -151,7 +151,7 @@ fn create_token() -> OperationBuilder {
 fn revoke_token() -> OperationBuilder {
     about("revokeToken", "Revoke a personal token. It stays in the list, and nothing brings it back")
         .parameter(who())
-        .parameter(named_in_path("token", "The token's id", "01a1fef9-f7a5-7c41-9d3e-5b8f0c2a6e17"))
+        .parameter(named_in_path("tokenId", "The token's id", "01a1fef9-f7a5-7c41-9d3e-5b8f0c2a6e17"))
         .response("204", done("Revoked"))
         .secured(&[404])
 }

@@ -29,10 +29,10 @@ use utoipa::openapi::schema::Components;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Info, OpenApi, Paths};
 
-use crate::api::{Explained, IssueKey, KeyView, NodeView, PatchKey, Question, RotateKey, ShownKey, WaitingFor};
 use crate::api::{
     AdminView, ChangePassword, CreateAdmin, CreateToken, Login, Me, PatchAdmin, Refresh, ShownToken, TokenView, Tokens,
 };
+use crate::api::{Explained, IssueKey, KeyView, NodeView, PatchKey, Question, RotateKey, ShownKey, WaitingFor};
 use crate::auth::cookie::COOKIE_NAME;
 use crate::error::ErrorBody;
 use parts::{TOKEN, shared_responses};

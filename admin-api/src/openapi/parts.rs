@@ -109,14 +109,6 @@ pub(super) fn header(description: &str) -> Header {
     header
 }
 
-pub(super) fn body(content_types: &[&str], schema: &RefOr<Schema>) -> RequestBody {
-    let builder = RequestBodyBuilder::new().required(Some(Required::True));
-    content_types
-        .iter()
-        .fold(builder, |body, content_type| body.content(*content_type, Content::new(Some(schema.clone()))))
-        .build()
-}
-
 /// A body with an example of it.
 pub(super) fn body_like(content_types: &[&str], schema: &RefOr<Schema>, example: &Value) -> RequestBody {
     let content = ContentBuilder::new().schema(Some(schema.clone())).example(Some(example.clone())).build();

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, Parameter};
+use utoipa::openapi::request_body::RequestBody;
 use utoipa::openapi::schema::{AllOfBuilder, ObjectBuilder};
 use utoipa::openapi::{Paths, RefOr, Response, ResponseBuilder, Schema};
 
@@ -119,7 +120,7 @@ impl Described {
             .begin("patch", "", &format!("Change {} by a JSON merge patch (RFC 7396)", self.word), true)
             .parameter(wait())
             .parameter(if_match())
-            .request_body(Some(body_like(&[MERGE_PATCH, JSON], &any_object(), &self.patch)))
+            .request_body(Some(self.merge_patch()))
             .response("200", self.written("Changed, or equal already", false))
             .response("202", response(202))
             .secured(&[404, 409, 412, 413, 415]);
@@ -152,10 +153,18 @@ impl Described {
         AllOfBuilder::new().item(self.schema.clone()).item(name).into()
     }
 
+    fn merge_patch(&self) -> RequestBody {
+        let mut body = body_like(&[MERGE_PATCH, JSON], &any_object(), &self.patch);
+        body.description =
+            Some(format!("The fields of a `{}` that are to change; null gives a field back its default.", self.id));
+        body
+    }
+
     /// The example where the path says the name.
     fn without_name(&self) -> Value {
         let mut example = self.example.clone();
-        if let Some(fields) = example.as_object_mut() {
+        let is_in_path = self.own.as_ref().is_none_or(|own| own.name == self.key);
+        if let Some(fields) = example.as_object_mut().filter(|_| is_in_path) {
             fields.remove(self.key);
         }
         example

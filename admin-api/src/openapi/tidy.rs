@@ -14,12 +14,30 @@ const UNSIGNED: [(&str, &str, u64); 4] = [
 ];
 
 /// Fields that mean the same wherever they stand.
-const COMMON: [(&str, &str); 5] = [
+const COMMON: [(&str, &str); 23] = [
     ("id", "Given by Gatehouse"),
+    ("name", "Its name"),
+    ("description", "In words, for people"),
     ("createdAt", "When it was made"),
     ("updatedAt", "When it was changed last"),
-    ("description", "In words, for people"),
-    ("name", "Its name"),
+    ("at", "When"),
+    ("actor", "Who did it"),
+    ("address", "The client's address"),
+    ("requestId", "As in the header X-Request-Id, and in the log"),
+    ("summary", "In a few words"),
+    ("generation", "The number of the generation"),
+    ("number", "The number of the generation"),
+    ("changes", "Of one entity each"),
+    ("before", "The whole as it was; null where there was nothing"),
+    ("after", "The whole as it is then; null where it is gone"),
+    ("value", "The whole of it"),
+    ("method", "Of the request"),
+    ("host", "Of the request, without the port"),
+    ("path", "Of the request"),
+    ("route", "The name of the route"),
+    ("service", "The name of the service"),
+    ("version", "The version of the service"),
+    ("queue", "The name of the queue"),
 ];
 
 /// Fields that hold a moment, beside all those whose names end in `At`.

@@ -186,7 +186,7 @@ async fn a_backup_under_a_passphrase_carries_the_master_key_of_the_file() {
 async fn a_backup_goes_through_a_pipe() {
     let (from, to) = (Place::filled().await, Place::new());
     // So much that it does not fit into one part: what is cut off was half restored by then.
-    let uses: Vec<_> = (0..20_000).map(|_| (Id::new(new_id()), Timestamp::from_micros(1))).collect();
+    let uses: Vec<_> = (0..40_000).map(|_| (Id::new(new_id()), Timestamp::from_micros(1))).collect();
     from.store().await.record_key_usage(&uses).await.unwrap();
     let made = from.run(&["backup", "-"], WITH_MASTER);
     expect(&made, 0, "backed up generation 4");

@@ -48,6 +48,78 @@ fn every_reference_leads_somewhere_and_every_operation_documents_its_refusals() 
     }
 }
 
+#[test]
+fn a_reader_is_told_what_everything_is() {
+    let document: Value = serde_json::from_str(&admin_api::document()).unwrap();
+    let mut silent = Vec::new();
+    let tags: Vec<&Value> = document["tags"].as_array().unwrap().iter().map(|tag| &tag["name"]).collect();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let place = format!("{method} {path}");
+            let tagged = operation["tags"].as_array().is_some_and(|own| own.iter().all(|tag| tags.contains(&tag)));
+            if operation["summary"].as_str().unwrap_or_default().is_empty() || !tagged {
+                silent.push(place.clone());
+            }
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                if !parameter["description"].is_string()
+                    || (parameter["in"] == "path" && parameter["example"].is_null())
+                {
+                    silent.push(format!("{place} {}", parameter["name"]));
+                }
+            }
+            for (media_type, content) in operation["requestBody"]["content"].as_object().into_iter().flatten() {
+                if content.get("example").is_none() && content.get("examples").is_none() {
+                    silent.push(format!("{place} {media_type}"));
+                }
+            }
+        }
+    }
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        for (field, about) in schema["properties"].as_object().into_iter().flatten() {
+            let speaks = ["description", "$ref", "oneOf", "enum"].iter().any(|keyword| about.get(keyword).is_some());
+            let of_others = about.pointer("/items/$ref").is_some();
+            if !speaks && !of_others {
+                silent.push(format!("{name}.{field}"));
+            }
+            let is_unsigned = about["format"].as_str().is_some_and(|format| format.starts_with('u'));
+            if is_unsigned
+                && about["type"] == "integer"
+                && (about.get("minimum").is_none() || about.get("maximum").is_none())
+            {
+                silent.push(format!("the range of {name}.{field}"));
+            }
+        }
+    }
+    assert!(silent.is_empty(), "nothing is said of {silent:#?}");
+}
+
+#[test]
+fn every_refusal_has_the_shape_of_errors_and_an_example_of_its_code() {
+    let document: Value = serde_json::from_str(&admin_api::document()).unwrap();
+    let mut count = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            for (status, response) in
+                operation["responses"].as_object().unwrap().iter().filter(|(it, _)| ***it >= *"400")
+            {
+                let reference = response["$ref"].as_str().unwrap_or_default().trim_start_matches('#');
+                let response = document.pointer(reference).filter(|_| !reference.is_empty()).unwrap_or(response);
+                let content = &response["content"]["application/json"];
+                let place = format!("{method} {path} {status}");
+                assert_eq!(content["schema"]["$ref"], "#/components/schemas/Error", "{place}");
+                let examples = content["examples"].as_object().unwrap_or_else(|| panic!("no examples: {place}"));
+                for (code, example) in examples {
+                    assert_eq!(&example["value"]["code"], code, "{place}");
+                    assert_eq!(example["value"]["statusCode"].to_string(), *status, "{place}");
+                }
+                assert!(!examples.is_empty(), "{place}");
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 400, "{count}");
+}
+
 fn gather(value: &Value, references: &mut BTreeSet<String>) {
     match value {
         Value::Object(fields) => {

@@ -37,6 +37,9 @@ pub use history::Past;
 pub use keys::{Expiry, KeyChange, KeyError, KeyTarget, LONGEST_OVERLAP_SECONDS, tag_of_key};
 pub use proposal::{Expect, Member, Op, Proposal};
 
+/// Others may write so often while a large change is planned; then it is planned while they wait.
+const ATTEMPTS_AHEAD: u32 = 3;
+
 type Result<T> = std::result::Result<T, ChangeError>;
 
 /// Writes configuration.
@@ -156,16 +159,25 @@ impl Changer {
     ) -> Result<Applied> {
         let actor = actor.into();
         let wanted = Wanted { proposals, terms: &terms };
-        // What takes a while to plan is planned before anybody is kept from writing.
-        let ahead = if wanted.is_large() { Some(self.planned(&wanted).await?) } else { None };
-        if let Some(planned) = ahead.as_ref().filter(|planned| planned.edits.is_empty()) {
-            return Ok(planned.applied.clone());
-        }
-        let _turn = self.writing.lock().await;
-        let mut transaction = self.store.begin().await?;
-        let planned = match ahead {
-            Some(planned) if planned.still_holds(&mut *transaction).await? => planned,
-            _ => self.plan_in(&mut *transaction, &wanted).await?,
+        let mut attempts = 0;
+        let (_turn, mut transaction, planned) = loop {
+            attempts += 1;
+            // What takes a while to plan is planned before anybody is kept from writing, unless others always write meanwhile.
+            let is_ahead = wanted.is_large() && attempts <= ATTEMPTS_AHEAD;
+            let ahead = if is_ahead { Some(self.planned(&wanted).await?) } else { None };
+            if let Some(planned) = ahead.as_ref().filter(|planned| planned.edits.is_empty()) {
+                return Ok(planned.applied.clone());
+            }
+            let turn = self.writing.lock().await;
+            let mut transaction = self.store.begin().await?;
+            match ahead {
+                None => {
+                    let planned = self.plan_in(&mut *transaction, &wanted).await?;
+                    break (turn, transaction, planned);
+                }
+                Some(planned) if planned.still_holds(&mut *transaction).await? => break (turn, transaction, planned),
+                Some(_) => transaction.end().await?,
+            }
         };
         let Planned { mut applied, edits, .. } = planned;
         if edits.is_empty() {

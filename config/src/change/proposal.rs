@@ -173,9 +173,8 @@ impl Proposal {
 
     fn check_expected(&self, stands: bool, tag: impl FnOnce() -> Option<String>) -> Result<(), ChangeError> {
         match &self.expect {
-            Expect::Anything => Ok(()),
             Expect::Absent if stands => Err(ChangeError::Exists { what: self.what() }),
-            Expect::Absent => Ok(()),
+            Expect::Anything | Expect::Absent => Ok(()),
             Expect::Tags(tags) if stands && (tags.is_empty() || tag().is_some_and(|tag| tags.contains(&tag))) => Ok(()),
             Expect::Tags(_) => Err(ChangeError::Stale { what: self.what() }),
         }

@@ -120,13 +120,13 @@ impl Rows {
             self.read_each(transaction, kind, missing).await?;
         }
         if prune {
-            self.refuse_unnamed(kind, spoilt)?;
+            self.refuse_unnamed(kind, &spoilt)?;
         }
         Ok(())
     }
 
     /// What can't be read can't be told to go, either, unless somebody names it.
-    fn refuse_unnamed(&self, kind: Kind, spoilt: Vec<Problem>) -> Result<()> {
+    fn refuse_unnamed(&self, kind: Kind, spoilt: &[Problem]) -> Result<()> {
         let found = self.found.get(&kind).into_iter().flat_map(HashMap::values);
         let named: Vec<&Problem> =
             found.filter_map(|it| if let Standing::Spoilt(problem) = it { Some(problem) } else { None }).collect();

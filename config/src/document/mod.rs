@@ -2,7 +2,6 @@
 //! `certificates`, `defaults`. Any section may be absent; applications carry no key material.
 
 mod export;
-mod strict;
 
 use std::collections::HashMap;
 
@@ -11,11 +10,14 @@ use thiserror::Error;
 
 use crate::change::Proposal;
 use crate::model::{DEFAULTS_NAME, Kind, Problem};
+use crate::strict_json;
 
 pub use export::{Export, Form};
 
 /// Far above what a fleet needs, far below what would exhaust a machine.
 const MOST_YAML_NODES: usize = 8_000_000;
+/// Of what anchors and aliases repeat: a few lines that name each other could stand for gigabytes.
+const MOST_REPEATED: usize = 100_000;
 
 #[derive(Debug, Error)]
 pub enum DocumentError {
@@ -40,6 +42,7 @@ pub fn parse(text: &str) -> Result<Value, DocumentError> {
         budget: serde_saphyr::budget! {
             max_nodes: MOST_YAML_NODES,
             max_events: 2 * MOST_YAML_NODES,
+            max_recorded_anchor_events: MOST_REPEATED,
         },
         // The error must not repeat what the document holds.
         with_snippet: false,
@@ -50,7 +53,7 @@ pub fn parse(text: &str) -> Result<Value, DocumentError> {
 
 /// Reads JSON, faster than [`parse`] does. What is said twice is refused.
 pub fn parse_json(bytes: &[u8]) -> Result<Value, DocumentError> {
-    strict::parse(bytes).map_err(|error| DocumentError::Syntax(error.to_string()))
+    strict_json::parse(bytes).map_err(|error| DocumentError::Syntax(error.to_string()))
 }
 
 /// Writes YAML.
@@ -60,12 +63,12 @@ pub fn to_yaml(document: &Value) -> Result<String, DocumentError> {
 
 /// What applying the document proposes.
 pub fn proposals(document: &Value) -> Result<Vec<Proposal>, DocumentError> {
-    declared(document).map(|declared| declared.proposals)
+    declared(document.clone()).map(|declared| declared.proposals)
 }
 
 /// What the document says, or everything that keeps it from being one.
-pub fn declared(document: &Value) -> Result<Declared, DocumentError> {
-    let Some(sections) = document.as_object() else {
+pub fn declared(document: Value) -> Result<Declared, DocumentError> {
+    let Value::Object(mut sections) = document else {
         return Err(DocumentError::Shape(vec![Problem::new("", "a document is an object of sections")]));
     };
     let mut problems = Vec::new();
@@ -76,35 +79,34 @@ pub fn declared(document: &Value) -> Result<Declared, DocumentError> {
     }
     let mut declared = Declared::default();
     for kind in Kind::ALL {
-        let Some(section) = sections.get(kind.plural()) else { continue };
+        let Some(section) = sections.remove(kind.plural()) else { continue };
         declared.sections.push(kind);
-        if kind == Kind::Defaults {
-            declared.proposals.push(Proposal::put(kind, DEFAULTS_NAME, section.clone()));
-            continue;
-        }
-        match section.as_array() {
-            Some(members) => read_section(kind, members, &mut declared.proposals, &mut problems),
-            None => problems.push(Problem::new(kind.plural(), "must be a list")),
+        match section {
+            section if kind == Kind::Defaults => {
+                declared.proposals.push(Proposal::put(kind, DEFAULTS_NAME, section));
+            }
+            Value::Array(members) => read_section(kind, members, &mut declared.proposals, &mut problems),
+            _ => problems.push(Problem::new(kind.plural(), "must be a list")),
         }
     }
     if problems.is_empty() { Ok(declared) } else { Err(DocumentError::Shape(problems)) }
 }
 
-fn read_section(kind: Kind, members: &[Value], proposals: &mut Vec<Proposal>, problems: &mut Vec<Problem>) {
-    let mut places: HashMap<&str, usize> = HashMap::with_capacity(members.len());
-    for (at, member) in members.iter().enumerate() {
+fn read_section(kind: Kind, members: Vec<Value>, proposals: &mut Vec<Proposal>, problems: &mut Vec<Problem>) {
+    let mut places: HashMap<String, usize> = HashMap::with_capacity(members.len());
+    for (at, member) in members.into_iter().enumerate() {
         let path = || format!("{}/{at}/{}", kind.plural(), kind.name_field());
-        match member.get(kind.name_field()).and_then(Value::as_str) {
-            None => problems.push(Problem::new(path(), "is needed")),
-            Some(name) => match places.insert(name, at) {
-                None => proposals.push(Proposal::put(kind, name, member.clone())),
-                Some(first) => {
-                    let message =
-                        format!("{kind} \"{name}\" stands in the document twice, also at {}/{first}", kind.plural());
-                    problems.push(Problem::new(path(), message));
-                }
-            },
+        let Some(name) = member.get(kind.name_field()).and_then(Value::as_str).map(str::to_owned) else {
+            problems.push(Problem::new(path(), "is needed"));
+            continue;
+        };
+        if let Some(first) = places.get(&name) {
+            let message = format!("{kind} \"{name}\" stands in the document twice, also at {}/{first}", kind.plural());
+            problems.push(Problem::new(path(), message));
+            continue;
         }
+        proposals.push(Proposal::put(kind, &name, member));
+        places.insert(name, at);
     }
 }
 
@@ -152,7 +154,7 @@ mod tests {
 
     #[test]
     fn sections_that_are_empty_are_spoken_of_and_absent_ones_are_not() {
-        let said = declared(&parse("routes: []\ndefaults: {}\n").unwrap()).unwrap();
+        let said = declared(parse("routes: []\ndefaults: {}\n").unwrap()).unwrap();
         assert_eq!((said.sections, said.proposals.len()), (vec![Kind::Route, Kind::Defaults], 1));
     }
 }

@@ -48,9 +48,7 @@ pub use policy::{
 pub use problem::Problem;
 pub use queue::{Broker, Destination, OnBrokerDown, Queue};
 pub use route::{Aggregate, AggregatePart, Channel, Redirect, Respond, Route, Screening, Target};
-pub use sample::{
-    Kept, NAMELESS, SAMPLE_MINUTES, Sample, SampledCaller, SampledOutcome, SampledRequest, SampledToken,
-};
+pub use sample::{Kept, NAMELESS, SAMPLE_MINUTES, Sample, SampledCaller, SampledOutcome, SampledRequest, SampledToken};
 pub use secret::{SECRET_ENV_PREFIX, SecretRef};
 pub use service::{
     API_VERSION_HEADER, Algorithm, Ejection, HealthCheck, Instance, LoadBalancing, Maintenance, Protocol, Retries,

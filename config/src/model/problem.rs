@@ -11,6 +11,7 @@ pub struct Problem {
     /// Kind, name and field: `routes/orders/target/service`.
     #[schema(example = "routes/orders/target/service")]
     pub path: String,
+    /// What is wrong there.
     #[schema(example = "there is no service \"ghost\"")]
     pub message: String,
 }

@@ -92,10 +92,15 @@ pub enum SampledCaller {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SampledToken {
+    /// The name of the issuer here.
     pub issuer: String,
+    /// Whom it was about.
     pub subject: Option<String>,
+    /// Which client it was given to.
     pub client: Option<String>,
+    /// By its claims.
     pub roles: Vec<String>,
+    /// By its claims.
     pub scopes: Vec<String>,
 }
 

@@ -162,7 +162,8 @@ impl Snapshot {
     fn check_channels(&self, queue: &Queue, problems: &mut Problems) {
         for route in self.referrers(Kind::Queue, &queue.name).filter_map(|name| self.routes.get(name)) {
             if matches!(route.source.target, Target::Channel(_)) {
-                problems.at(Kind::Route, &route.source.name, |problems| self.check_target(&route.source.target, problems));
+                problems
+                    .at(Kind::Route, &route.source.name, |problems| self.check_target(&route.source.target, problems));
             }
         }
     }

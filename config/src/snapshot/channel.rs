@@ -192,7 +192,7 @@ mod tests {
     use crate::model::{Kind, Problem};
     use crate::snapshot::{Token, Verified};
 
-    fn compiled(filter: Value) -> (CompiledChannel, Vec<Problem>) {
+    fn compiled(filter: &Value) -> (CompiledChannel, Vec<Problem>) {
         let channel: Channel = serde_json::from_value(json!({"queue": "chat", "filter": filter})).unwrap();
         let (mut problems, mut made) = (Problems::default(), None);
         let path = Pattern::parse("/rooms/{room}").unwrap();
@@ -213,7 +213,7 @@ mod tests {
         Caller::Verified(Verified { token: Some(Arc::new(token)), ..Verified::default() })
     }
 
-    fn filter(rules: Value, caller: &Caller) -> Result<Filter, Refusal> {
+    fn filter(rules: &Value, caller: &Caller) -> Result<Filter, Refusal> {
         let (channel, problems) = compiled(rules);
         assert_eq!(problems, []);
         channel.filter(caller, "/rooms/7", &Captures::from_slice(&[(7, 8)]))
@@ -221,15 +221,15 @@ mod tests {
 
     #[test]
     fn a_client_sees_what_its_credentials_name_and_nothing_else() {
-        let own = filter(json!({"/to": "{subject}"}), &ann()).unwrap();
+        let own = filter(&json!({"/to": "{subject}"}), &ann()).unwrap();
         assert!(own.passes(&json!({"to": "ann"})));
         for other in [json!({"to": "bob"}), json!({}), json!({"to": null}), json!({"to": ["ann"]}), json!("ann")] {
             assert!(!own.passes(&other), "{other}");
         }
-        let rooms = filter(json!({"/room_id": "{scopes:room:}"}), &ann()).unwrap();
+        let rooms = filter(&json!({"/room_id": "{scopes:room:}"}), &ann()).unwrap();
         assert!(rooms.passes(&json!({"room_id": 7})) && rooms.passes(&json!({"room_id": "8"})));
         assert!(!rooms.passes(&json!({"room_id": "profile"})) && !rooms.passes(&json!({"room_id": "room:7"})));
-        let prefixed = filter(json!({"/channel": "user-{subject}!"}), &ann()).unwrap();
+        let prefixed = filter(&json!({"/channel": "user-{subject}!"}), &ann()).unwrap();
         assert!(
             prefixed.passes(&json!({"channel": "user-ann!"})) && !prefixed.passes(&json!({"channel": "user-bob!"}))
         );
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn all_rules_must_hold() {
-        let one_room = filter(json!({"/room": "{room}", "/to": "{subject}"}), &ann()).unwrap();
+        let one_room = filter(&json!({"/room": "{room}", "/to": "{subject}"}), &ann()).unwrap();
         assert!(one_room.passes(&json!({"room": "7", "to": "ann"})));
         assert!(
             !one_room.passes(&json!({"room": "7", "to": "bob"}))
@@ -247,20 +247,23 @@ mod tests {
 
     #[test]
     fn claims_of_the_token_are_taken_when_the_channel_opens() {
-        let open = filter(json!({"/room_id": "{claims/chat/rooms}"}), &ann()).unwrap();
+        let open = filter(&json!({"/room_id": "{claims/chat/rooms}"}), &ann()).unwrap();
         assert!(!open.passes(&json!({"room_id": 7})), "before that nothing is shown");
         let open = open.with_claims(&json!({"chat": {"rooms": [7, "lobby", true]}})).unwrap();
         assert!(open.passes(&json!({"room_id": 7})) && open.passes(&json!({"room_id": "lobby"})));
         assert!(!open.passes(&json!({"room_id": "true"})));
-        let none = filter(json!({"/room_id": "{claims/rooms}"}), &ann()).unwrap();
+        let none = filter(&json!({"/room_id": "{claims/rooms}"}), &ann()).unwrap();
         assert_eq!(none.with_claims(&json!({"rooms": []})).unwrap_err().code, Code::ScopeMissing);
     }
 
     #[test]
     fn who_is_nobody_or_may_see_nothing_is_refused() {
-        assert_eq!(filter(json!({"/to": "{subject}"}), &Caller::Anonymous).unwrap_err().code, Code::CredentialsMissing);
-        assert_eq!(filter(json!({"/a": "{application}"}), &ann()).unwrap_err().code, Code::ScopeMissing);
-        assert_eq!(filter(json!({"/a": "{roles:admin:}"}), &ann()).unwrap_err().code, Code::ScopeMissing);
+        assert_eq!(
+            filter(&json!({"/to": "{subject}"}), &Caller::Anonymous).unwrap_err().code,
+            Code::CredentialsMissing
+        );
+        assert_eq!(filter(&json!({"/a": "{application}"}), &ann()).unwrap_err().code, Code::ScopeMissing);
+        assert_eq!(filter(&json!({"/a": "{roles:admin:}"}), &ann()).unwrap_err().code, Code::ScopeMissing);
     }
 
     #[test]
@@ -274,7 +277,7 @@ mod tests {
             (json!({"/room": "{ghost}"}), "routes/r/target/channel/filter/room"),
             (json!({"/room": "{roles/x}"}), "routes/r/target/channel/filter/room"),
         ] {
-            let (_, problems) = compiled(bad.clone());
+            let (_, problems) = compiled(&bad);
             assert_eq!(problems.iter().map(|it| it.path.as_str()).collect::<Vec<_>>(), [path], "{bad}");
         }
     }

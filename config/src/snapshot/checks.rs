@@ -47,8 +47,16 @@ pub(super) fn limits(limits: &[Limit], problems: &mut Problems) {
     }
 }
 
+/// What the gateway could count, but no database keep.
+pub(super) fn body_size(field: &str, bytes: u64, problems: &mut Problems) {
+    if i64::try_from(bytes).is_err() {
+        problems.add(field, "is too large a number to be stored");
+    }
+}
+
 fn queue(queue: &Queue, problems: &mut Problems) {
     name(&queue.name, problems);
+    body_size("maxBodyBytes", queue.max_body_bytes.unwrap_or_default(), problems);
     let to = &queue.destination;
     let fields = [
         ("exchange", to.exchange.is_some(), queue.broker == Broker::Rabbitmq),
@@ -154,6 +162,7 @@ pub(super) fn defaults(defaults: &Defaults, problems: &mut Problems) {
     if defaults.name != DEFAULTS_NAME {
         problems.add("name", "there is one row of defaults, and it is called \"defaults\"");
     }
+    body_size("maxBodyBytes", defaults.max_body_bytes, problems);
     problems.within("limits", |problems| limits(&defaults.limits, problems));
     if defaults.max_header_bytes < 1024 || defaults.max_uri_bytes < 256 {
         problems.add("", "maxHeaderBytes must be at least 1024 and maxUriBytes at least 256");

@@ -126,6 +126,12 @@ impl Code {
         Self::ALL.into_iter().find(|code| code.as_str() == word)
     }
 
+    /// It says who may call, rather than what is there.
+    #[must_use]
+    pub const fn is_about_access(self) -> bool {
+        matches!(self.status(), 401 | 403)
+    }
+
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {

@@ -157,6 +157,9 @@ impl CompiledRoute {
         let methods = Methods::parse(&source.methods, "methods", problems);
         let conditions = conditions(source, problems);
         checks::timeouts(&source.timeouts, problems);
+        checks::body_size("maxBodyBytes", source.max_body_bytes.unwrap_or_default(), problems);
+        let cached = source.cache.as_ref().map_or(0, |cache| cache.max_body_bytes);
+        checks::body_size("cache/maxBodyBytes", cached, problems);
         problems.within("limits", |problems| checks::limits(&source.limits, problems));
         check_target(&source.target, problems);
         let pattern = match Pattern::parse(&source.path) {

@@ -192,8 +192,10 @@ fn check(service: &Service, problems: &mut Problems) {
 fn check_version(version: &ServiceVersion, problems: &mut Problems) {
     for (field, name) in [("version", Some(&version.version)), ("apiVersion", version.api_version.as_ref())] {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        // Clients take a dot alone, or two, out of a path.
+        let is_dots = |name: &str| name == "." || name == "..";
         if let Some(name) = name
-            && (!(1..=63).contains(&name.len()) || !name.bytes().all(plain))
+            && (!(1..=63).contains(&name.len()) || !name.bytes().all(plain) || is_dots(name))
         {
             problems.add(field, format!("\"{name}\" is not 1 to 63 letters, digits and -._~"));
         }

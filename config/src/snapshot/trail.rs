@@ -62,10 +62,13 @@ pub enum VersionBy {
 /// A step in words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TrailStep {
+    /// What was looked at.
     #[schema(example = "version")]
     pub step: String,
+    /// How it came out, in one word.
     #[schema(example = "weight")]
     pub result: String,
+    /// The same in a sentence.
     #[schema(example = "chosen by weight among 2 versions")]
     pub detail: String,
 }

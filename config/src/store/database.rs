@@ -12,7 +12,8 @@ use super::deadline::within;
 use super::session::{Backend, Purpose, Session};
 use super::signing::{self, SigningKeyRow};
 use super::{
-    Head, Loaded, NewGeneration, Options, Page, ReadTransaction, Result, Since, Store, StoreError, Watch, WriteTransaction,
+    Head, Loaded, NewGeneration, Options, Page, ReadTransaction, Result, Since, Store, StoreError, Watch,
+    WriteTransaction,
 };
 use super::{audit, node, read, usage, write, write_many};
 

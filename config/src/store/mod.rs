@@ -49,7 +49,9 @@ use sqlite::SqliteBackend;
 
 pub use admin::{AdminWritten, Admins, KnownToken};
 pub use audit::{AuditHead, AuditLog, AuditPage, AuditQuery};
-pub use dump::{Dump, DumpRow, DumpSource, DumpTable, Dumping, NOT_DUMPED, Restored, Restoring, SIGNING_KEYS, dump_tables};
+pub use dump::{
+    Dump, DumpRow, DumpSource, DumpTable, Dumping, NOT_DUMPED, Restored, Restoring, SIGNING_KEYS, dump_tables,
+};
 pub use error::StoreError;
 pub use history::{History, HistoryPage};
 pub use login::{Failures, Logins, Renewal};

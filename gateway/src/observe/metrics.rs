@@ -237,7 +237,8 @@ impl QueueMetrics {
         let up = Opts::new("gatehouse_queue_broker_up", "1 while the broker of a connection answers.");
         let messages = Opts::new("gatehouse_queue_messages", "Messages that wait, where the broker tells.");
         let consumers = Opts::new("gatehouse_queue_consumers", "Consumers of a queue, where the broker tells.");
-        let deliveries = Opts::new("gatehouse_queue_deliveries_total", "Pushes of embedded queues, by what came of it.");
+        let deliveries =
+            Opts::new("gatehouse_queue_deliveries_total", "Pushes of embedded queues, by what came of it.");
         let callbacks = Opts::new("gatehouse_task_callbacks_total", "Callbacks of tasks, by what came of it.");
         let dropped = Opts::new("gatehouse_task_records_dropped_total", "Records of tasks that were never written.");
         let metrics = Self {

@@ -12,7 +12,13 @@ use metrics::Metrics;
 use traffic::Traffic;
 
 /// Accounts for a request that is over.
-pub(crate) fn account(session: &Session, error: Option<&Error>, ctx: &RequestCtx, metrics: &Metrics, traffic: &Traffic) {
+pub(crate) fn account(
+    session: &Session,
+    error: Option<&Error>,
+    ctx: &RequestCtx,
+    metrics: &Metrics,
+    traffic: &Traffic,
+) {
     let status = session.response_written().map_or(0, |head| head.status.as_u16());
     let seconds = ctx.started.elapsed().as_secs_f64();
     match ctx.live.as_ref().and_then(|live| live.series.get(ctx.route_name())) {

@@ -85,7 +85,7 @@ pub(crate) async fn accept(
         task_token: &queues.keys.token(&id),
     };
     let event =
-        event::write(&envelope, &request.body).map_err(|NotJson(why)| bad(format!("the body is not JSON: {why}")))?;
+        event::write(&envelope, &request.body).map_err(|NotJson(why)| bad(&format!("the body is not JSON: {why}")))?;
     let source =
         KeySource { body: request.json.as_ref(), headers, subject: envelope.caller, application: envelope.application };
     let message = Message { id, queue: queue.clone(), event, key: queue.key(&source) };
@@ -142,7 +142,7 @@ async fn read(queue: &CompiledQueue, session: &mut Session, ctx: &RequestCtx) ->
     }
     let json = match serde_json::from_slice::<Value>(&body) {
         Ok(json) => Some(json),
-        Err(error) if queue.needs_json() => return Err(bad(format!("the body is not JSON: {error}"))),
+        Err(error) if queue.needs_json() => return Err(bad(&format!("the body is not JSON: {error}"))),
         Err(_) => None,
     };
     let problems = json.as_ref().map(|json| queue.check(json)).unwrap_or_default();
@@ -195,7 +195,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, NotAccepted> {
     if is_plain {
         Ok(Some(key))
     } else {
-        Err(bad("Idempotency-Key must be 1 to 255 printable characters without blanks".to_owned()))
+        Err(bad("Idempotency-Key must be 1 to 255 printable characters without blanks"))
     }
 }
 
@@ -204,13 +204,13 @@ fn header<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h st
     let mut lines = headers.get_all(name).iter();
     match (lines.next(), lines.next()) {
         (None, _) => Ok(None),
-        (Some(line), None) => line.to_str().map(Some).map_err(|_| bad(format!("{name} is no text"))),
-        (Some(_), Some(_)) => Err(bad(format!("{name} is given twice"))),
+        (Some(line), None) => line.to_str().map(Some).map_err(|_| bad(&format!("{name} is no text"))),
+        (Some(_), Some(_)) => Err(bad(&format!("{name} is given twice"))),
     }
 }
 
-fn bad(message: String) -> NotAccepted {
-    told(Code::BadRequest, &message)
+fn bad(message: &str) -> NotAccepted {
+    told(Code::BadRequest, message)
 }
 
 fn told(code: Code, message: &str) -> NotAccepted {

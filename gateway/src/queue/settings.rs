@@ -99,7 +99,8 @@ impl Connections {
         let usual = usual.into_iter().filter_map(|(broker, url)| {
             url.filter(|url| !url.is_empty()).map(|url| ((word(broker), String::new()), (broker, url)))
         });
-        let named = settings.connection.iter().map(|it| ((word(it.broker), it.name.clone()), (it.broker, it.url.clone())));
+        let named =
+            settings.connection.iter().map(|it| ((word(it.broker), it.name.clone()), (it.broker, it.url.clone())));
         Self { urls: usual.chain(named).collect() }
     }
 

@@ -71,7 +71,8 @@ pub(super) fn find(current: &Current, id: Id<Queue>) -> Option<Arc<CompiledQueue
 /// Shows in the node's status and metrics what waits.
 pub(super) async fn watch(queues: Arc<Queues>, current: Arc<Current>, status: Arc<Status>, metrics: QueueMetrics) {
     loop {
-        let waiting: Vec<(Id<Queue>, u64)> = queues.spool.backlog().into_iter().filter(|(_, count)| *count > 0).collect();
+        let waiting: Vec<(Id<Queue>, u64)> =
+            queues.spool.backlog().into_iter().filter(|(_, count)| *count > 0).collect();
         metrics.spooled.set(i64::try_from(waiting.iter().map(|(_, count)| count).sum::<u64>()).unwrap_or(i64::MAX));
         metrics.spooled_bytes.set(i64::try_from(queues.spool.bytes()).unwrap_or(i64::MAX));
         if waiting.is_empty() {

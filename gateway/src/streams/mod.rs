@@ -211,24 +211,7 @@ fn refusal(snapshot: &Snapshot, open: &Open, caller: Caller) -> Option<Code> {
         return known(&judgement.caller, open.client.address).err().map(|refusal| refusal.code);
     }
     match judgement.decision.outcome {
-        Outcome::Refuse(refusal) if is_about_access(refusal.code) => Some(refusal.code),
+        Outcome::Refuse(refusal) if refusal.code.is_about_access() => Some(refusal.code),
         _ => None,
     }
-}
-
-fn is_about_access(code: Code) -> bool {
-    matches!(
-        code,
-        Code::CredentialsMissing
-            | Code::CredentialsInvalid
-            | Code::KeyExpired
-            | Code::TokenExpired
-            | Code::IpDenied
-            | Code::ApplicationInactive
-            | Code::ServiceNotAllowed
-            | Code::VersionNotAllowed
-            | Code::EndpointNotAllowed
-            | Code::RoleMissing
-            | Code::ScopeMissing
-    )
 }

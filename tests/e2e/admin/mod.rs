@@ -8,3 +8,4 @@ mod fuzz;
 mod insight;
 mod preview;
 mod waiting;
+mod writers;

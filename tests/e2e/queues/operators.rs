@@ -23,7 +23,7 @@ async fn shows(stack: &Stack, queue: &str, expected: &[(&str, Value)]) {
 
 #[tokio::test]
 async fn the_depth_of_a_rabbitmq_queue_is_reported_and_a_test_gets_through() {
-    let (url, name) = (rabbitmq().await, format!("orders-{}", uuid::Uuid::now_v7()));
+    let (url, name) = (rabbitmq().await, format!("orders-{}", gateway_config::clock::new_id()));
     let stack = Stack::builder().setting("AMQP_URL", &url).start().await;
     let destination = json!({"exchange": "", "routingKey": name});
     let orders = queue("orders").set("broker", "rabbitmq").set("destination", destination);

@@ -13,8 +13,11 @@ use serde_json::{Value, json};
 
 use super::{DEADLINE, task_of};
 
+/// Of a stream: each with its id.
+type Entries = Vec<(String, HashMap<String, String>)>;
+
 fn unique() -> String {
-    format!("orders-{}", uuid::Uuid::now_v7())
+    format!("orders-{}", gateway_config::clock::new_id())
 }
 
 /// The queue `orders` behind `POST /orders`, for the application `shop`.
@@ -105,7 +108,6 @@ async fn a_request_is_an_entry_of_a_redis_stream() {
     let key = stack.key_of("shop").await;
     let answer = accepted(&stack, &order(&key, r#"{"n": 2}"#)).await;
     let mut connection = redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap();
-    type Entries = Vec<(String, HashMap<String, String>)>;
     let entries: Entries =
         redis::cmd("XRANGE").arg(&name).arg("-").arg("+").query_async(&mut connection).await.unwrap();
     let [(_, fields)] = entries.as_slice() else { panic!("{entries:?}") };
@@ -120,7 +122,7 @@ async fn a_request_is_a_record_of_a_kafka_topic_under_its_key() {
     let consumer: BaseConsumer =
         ClientConfig::new().set("bootstrap.servers", &brokers).set("group.id", "test").create().unwrap();
     // The cluster may not be kept over an await.
-    let consumed = std::thread::spawn({
+    let reading = std::thread::spawn({
         let name = name.clone();
         move || {
             let mut partitions = rdkafka::TopicPartitionList::new();
@@ -137,7 +139,7 @@ async fn a_request_is_a_record_of_a_kafka_topic_under_its_key() {
             .await;
     let key = stack.key_of("shop").await;
     let answer = accepted(&stack, &order(&key, r#"{"customer": "c-7"}"#)).await;
-    let (id, event, record_key) = tokio::task::spawn_blocking(|| consumed.join().unwrap()).await.unwrap();
+    let (id, event, record_key) = tokio::task::spawn_blocking(|| reading.join().unwrap()).await.unwrap();
     check_event(&answer, &id, &event, &json!({"customer": "c-7"}));
     assert_eq!(record_key.as_deref(), Some("c-7"));
 }

@@ -13,12 +13,14 @@ const LONGEST_NAME: usize = 200;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateAdmin {
+    /// By which they log in; kept in lower case, and nobody else's.
     #[schema(example = "ada@example.com")]
     pub(super) email: String,
     #[serde(default)]
     #[schema(example = "Ada")]
     pub(super) name: String,
     pub(super) role: Role,
+    /// At least 12 characters; kept as an argon2id hash alone.
     #[schema(min_length = 12)]
     pub(super) password: String,
 }

@@ -2,6 +2,7 @@
 //! depends on something that was kept back is not guessed but counted as undecided.
 
 mod replay;
+mod taken;
 mod verdict;
 
 use std::collections::HashSet;
@@ -9,16 +10,15 @@ use std::sync::Arc;
 
 use crate::model::{DEFAULTS_NAME, Kind, Sample, Target, Timestamp, WhitelistEntry};
 
+use super::application::Rule;
 use super::decide::decide;
-use super::matching::{match_request, match_to, refused_early, would_match};
+use super::matching::{match_request, match_to, refused_early};
 use super::pattern::Pattern;
-use super::route::{CompiledRoute, Methods};
+use super::route::CompiledRoute;
 use super::{BodyFacts, Code, RequestFacts, Snapshot};
 use replay::{Fit, Replay};
+use taken::{Moved, Taken, is_newer, takes_the_same};
 use verdict::{Verdict, What};
-
-/// A sample that is not so much younger than a write may have been decided before it: clocks of nodes differ.
-const SKEW_MICROS: i64 = 5_000_000;
 
 /// Two snapshots, and what differs between them.
 #[derive(Debug)]
@@ -34,14 +34,6 @@ pub struct Preview<'s> {
     opens: Vec<&'s Pattern>,
     /// The routes that were written lately: a sample may be older than they are.
     recent: Vec<&'s Arc<CompiledRoute>>,
-}
-
-#[derive(Debug)]
-struct Moved<'s> {
-    name: &'s str,
-    /// `None`: it is gone.
-    now: Option<&'s Arc<CompiledRoute>>,
-    before: Option<&'s Arc<CompiledRoute>>,
 }
 
 #[derive(Debug)]
@@ -126,17 +118,17 @@ impl<'s> Preview<'s> {
             || target(self.after).unwrap_or(false)
             || sample.application().is_some_and(|name| touches(Kind::Application, name))
             || self.moved.iter().any(|moved| moved.fit(replay, taken_by.is_none()) > Fit::No)
-            || self.entries_for(replay, Fit::No).next().is_some()
+            || self.entries_for(replay).next().is_some()
             || self.opens.iter().any(|pattern| replay.fit_path(pattern) > Fit::No)
     }
 
-    /// The entries that come or go, say something about this request, and fit it better than this.
-    fn entries_for<'p>(&'p self, replay: &'p Replay<'_>, than: Fit) -> impl Iterator<Item = &'p Entry<'s>> {
+    /// The entries that come or go and perhaps say something about this request.
+    fn entries_for<'p>(&'p self, replay: &'p Replay<'_>) -> impl Iterator<Item = &'p Entry<'s>> {
         let (application, method) = (replay.sample.application(), &replay.sample.request.method);
         let takes = move |it: &Entry<'_>| it.source.allowed_methods.iter().any(|it| it == "*" || it == method);
         let is_asked = move |it: &Entry<'_>| it.source.is_public || application == Some(it.application);
         let entries = self.entries.iter().filter(move |it| is_asked(it) && takes(it));
-        entries.filter(move |it| replay.fit_path(&it.pattern) > than)
+        entries.filter(move |it| replay.fit_path(&it.pattern) > Fit::No)
     }
 
     fn compare(&self, replay: &Replay<'_>) -> Result<Judged, Undecided> {
@@ -156,13 +148,28 @@ impl<'s> Preview<'s> {
         if let Some(is_same) = before.blind_beside(&after) {
             return if is_same && before.route == after.route { Ok(Judged::Same) } else { Err(Undecided) };
         }
+        let is_open = self.entries_for(replay).any(|it| replay.fit_path(&it.pattern) == Fit::Maybe);
+        if is_open && !(before == after && after.stands_without_entries()) {
+            return Err(Undecided);
+        }
         if before == after {
             return Ok(Judged::Same);
         }
-        if self.entries_for(replay, Fit::No).any(|it| replay.fit_path(&it.pattern) == Fit::Maybe) {
+        if !after.stands_without_entries() && after.is_refusal() && self.may_be_let_in(replay) {
             return Err(Undecided);
         }
         Ok(differs(&before, &after, replay.sample))
+    }
+
+    /// An entry that only shows by what was kept back may let it in afterwards.
+    fn may_be_let_in(&self, replay: &Replay<'_>) -> bool {
+        let mut is_hidden = false;
+        let mut look = |rule: &Arc<Rule>| is_hidden |= replay.fit_path(&rule.pattern) == Fit::Maybe;
+        if let Some(application) = replay.sample.application().and_then(|name| self.after.application(name)) {
+            application.whitelist.each(&mut look);
+        }
+        self.after.public_rules.each(&mut look);
+        is_hidden
     }
 
     /// Refused before its route was found, or by an address rule of a route that was not recorded.
@@ -186,143 +193,13 @@ impl<'s> Preview<'s> {
         }
     }
 
-    /// The route that takes it as things stand: what was recorded, unless routes were written since.
-    fn route_now(&self, replay: &Replay<'_>, facts: &RequestFacts<'_>) -> Result<Taken<'s>, Undecided> {
-        let sample = replay.sample;
-        let recorded = sample.outcome.route.as_deref();
-        if sample.generation == self.before.generation() {
-            return match recorded {
-                None => Ok(Taken::Nobody),
-                Some(name) => self.before.route(name).map(Taken::By).ok_or(Undecided),
-            };
-        }
-        let newer = self.recent.iter().filter(|route| is_newer(route, sample.at) && route.source.is_active);
-        let moved: Vec<&Arc<CompiledRoute>> = newer.copied().collect();
-        let is_moved = |name: &str| moved.iter().any(|route| route.source.name == name);
-        match recorded {
-            Some(name) if is_moved(name) || self.before.route(name).is_none() => {
-                // It was written since. What it takes now is certain only where it shows.
-                let found = would_match(self.before, facts).and_then(|route| self.before.route(&route.source.name));
-                let others = moved.iter().filter(|route| route.source.name != name);
-                let is_clear = others.into_iter().all(|route| replay.fit(route, true) != Fit::Maybe);
-                found.filter(|route| route.source.name == name && is_clear).map(Taken::By).ok_or(Undecided)
-            }
-            _ => follow(self.before, replay, facts, recorded.and_then(|name| self.before.route(name)), &moved),
-        }
-    }
-
-    /// The route that takes it afterwards.
-    fn route_then(
-        &self,
-        replay: &Replay<'_>,
-        facts: &RequestFacts<'_>,
-        now: Taken<'s>,
-    ) -> Result<Taken<'s>, Undecided> {
-        let moved: Vec<&Arc<CompiledRoute>> = self.moved.iter().filter_map(|moved| moved.now).collect();
-        let Taken::By(route) = now else { return self.still_nobody(replay, facts, &moved) };
-        match self.moved.iter().find(|moved| moved.name == route.source.name) {
-            None => {
-                let stays = self.after.route(&route.source.name).ok_or(Undecided)?;
-                follow(self.after, replay, facts, Some(stays), &moved)
-            }
-            Some(gone) => self.without(replay, facts, gone, &moved),
-        }
-    }
-
-    /// Whether somebody takes what nobody took. Where it was only its method that was refused, a path may be gone, too.
-    fn still_nobody(
-        &self,
-        replay: &Replay<'_>,
-        facts: &RequestFacts<'_>,
-        moved: &[&'s Arc<CompiledRoute>],
-    ) -> Result<Taken<'s>, Undecided> {
-        let taken = follow(self.after, replay, facts, None, moved)?;
-        let code = |snapshot| match_request(snapshot, facts).found.err().map(|refusal| refusal.code);
-        let hides = |route: &Arc<CompiledRoute>| replay.fit(route, false) == Fit::Maybe;
-        if matches!(taken, Taken::Nobody)
-            && code(self.before) != code(self.after)
-            && (self.before.routes().any(hides) || self.after.routes().any(hides))
-        {
-            return Err(Undecided);
-        }
-        Ok(taken)
-    }
-
-    /// Who takes it when its route does no more, or takes other requests.
-    fn without(
-        &self,
-        replay: &Replay<'_>,
-        facts: &RequestFacts<'_>,
-        gone: &Moved<'_>,
-        moved: &[&'s Arc<CompiledRoute>],
-    ) -> Result<Taken<'s>, Undecided> {
-        if moved.iter().any(|route| replay.fit(route, false) == Fit::Maybe) {
-            return Err(Undecided);
-        }
-        let found = would_match(self.after, facts).and_then(|route| self.after.route(&route.source.name));
-        if found.is_some_and(|found| moved.iter().any(|route| Arc::ptr_eq(route, found))) {
-            return Ok(found.map_or(Taken::Nobody, Taken::By));
-        }
-        // Behind it may stand one that only shows by what was kept back: of another host, or with conditions of its own. Those of
-        // the same hosts that are more specific were passed over before.
-        let was = gone.before.ok_or(Undecided)?;
-        let hidden = |route: &Arc<CompiledRoute>| {
-            let is_other = route.source.hosts != was.source.hosts || !route.conditions.is_empty();
-            is_other && replay.fit(route, false) == Fit::Maybe
-        };
-        if self.after.routes().any(hidden) {
-            return Err(Undecided);
-        }
-        Ok(found.map_or(Taken::Nobody, Taken::By))
-    }
-
     fn is_blind_to_entries(&self, replay: &Replay<'_>) -> bool {
-        let is_hidden = |entry: &WhitelistEntry| {
-            Pattern::parse(&entry.endpoint_path).is_ok_and(|pattern| replay.fit_path(&pattern) == Fit::Maybe)
-        };
         let caller = replay.sample.application().and_then(|name| self.before.application(name));
-        let own = caller.is_some_and(|application| application.source.whitelist.iter().any(is_hidden));
+        let mut own = false;
+        if let Some(application) = caller {
+            application.whitelist.each(&mut |rule| own |= replay.fit_path(&rule.pattern) == Fit::Maybe);
+        }
         own || replay.sample.generation == self.before.generation()
-    }
-}
-
-impl Moved<'_> {
-    /// As it will be, or `also` as it was.
-    fn fit(&self, replay: &Replay<'_>, also: bool) -> Fit {
-        let fits = self.now.into_iter().chain(self.before.filter(|_| also)).map(|route| replay.fit(route, false));
-        fits.max().unwrap_or(Fit::No)
-    }
-}
-
-/// Who takes a request.
-#[derive(Clone, Copy, Debug)]
-enum Taken<'s> {
-    By(&'s Arc<CompiledRoute>),
-    Nobody,
-}
-
-/// The route behind `was` after `moved` came: `was` itself unless one of them goes before it.
-fn follow<'s>(
-    to: &'s Snapshot,
-    replay: &Replay<'_>,
-    facts: &RequestFacts<'_>,
-    was: Option<&'s Arc<CompiledRoute>>,
-    moved: &[&'s Arc<CompiledRoute>],
-) -> Result<Taken<'s>, Undecided> {
-    let mut fits = moved.iter().map(|route| replay.fit(route, was.is_some())).filter(|fit| *fit > Fit::No).peekable();
-    let stays = was.map_or(Taken::Nobody, Taken::By);
-    if fits.peek().is_none() {
-        return Ok(stays);
-    }
-    // What hides of the route itself hides who goes first.
-    if fits.any(|fit| fit == Fit::Maybe) || was.is_some_and(|route| !replay.shows(route)) {
-        return Err(Undecided);
-    }
-    match would_match(to, facts).and_then(|route| to.route(&route.source.name)) {
-        None if was.is_none() => Ok(Taken::Nobody),
-        Some(found) if was.is_some_and(|was| Arc::ptr_eq(was, found)) => Ok(stays),
-        Some(found) if moved.iter().any(|route| Arc::ptr_eq(route, found)) => Ok(Taken::By(found)),
-        _ => Err(Undecided),
     }
 }
 
@@ -369,26 +246,6 @@ fn differs(before: &Verdict, after: &Verdict, sample: &Sample) -> Judged {
         (from, to) = (from + &by(before), to + &by(after));
     }
     Judged::Differs { route: before.route.clone().or_else(|| after.route.clone()), before: from, after: to }
-}
-
-fn is_newer(route: &CompiledRoute, than: Timestamp) -> bool {
-    route.source.updated_at.micros().saturating_add(SKEW_MICROS) > than.micros()
-}
-
-/// Both take exactly the same requests, as far as others leave them.
-fn takes_the_same(old: &CompiledRoute, new: &CompiledRoute) -> bool {
-    let (old_source, new_source) = (&old.source, &new.source);
-    let methods = |route: &CompiledRoute| match &route.methods {
-        Methods::Any => None,
-        Methods::Only { common, other } => Some((*common, other.clone())),
-    };
-    old_source.hosts == new_source.hosts
-        && old_source.path == new_source.path
-        && old_source.headers == new_source.headers
-        && old_source.query == new_source.query
-        && old_source.priority == new_source.priority
-        && old_source.is_active == new_source.is_active
-        && methods(old) == methods(new)
 }
 
 fn changed_entries<'s>(before: &'s Snapshot, after: &'s Snapshot, name: &'s str) -> Vec<Entry<'s>> {

@@ -85,7 +85,22 @@ impl Verdict {
         let recorded = sample.outcome.code.as_deref().and_then(Code::of);
         match &self.what {
             What::Refuse { code, .. } => recorded == Some(*code),
+            What::Forward { version, blind: None, .. } if sample.outcome.service.is_some() => {
+                !recorded.is_some_and(is_decided) && sample.outcome.version.as_deref() == version.as_deref()
+            }
             _ => !recorded.is_some_and(is_decided),
+        }
+    }
+
+    /// No further whitelist entry could change it: whoever is let in is not kept out by one, and these refusals come before any.
+    pub(super) fn stands_without_entries(&self) -> bool {
+        match &self.what {
+            What::Forward { version, .. } => version.is_none(),
+            What::Publish(_) | What::Answer(_) => true,
+            What::Refuse { code, .. } => matches!(
+                code,
+                Code::RouteNotFound | Code::MethodNotAllowed | Code::IpDenied | Code::ApplicationInactive
+            ),
         }
     }
 
@@ -110,25 +125,15 @@ impl fmt::Display for What {
 
 /// Only `decide` says these; others may also come of what was done afterwards.
 fn is_decided(code: Code) -> bool {
-    matches!(
-        code,
-        Code::CredentialsMissing
-            | Code::CredentialsInvalid
-            | Code::KeyExpired
-            | Code::TokenExpired
-            | Code::IpDenied
-            | Code::ApplicationInactive
-            | Code::ServiceNotAllowed
-            | Code::VersionNotAllowed
-            | Code::EndpointNotAllowed
-            | Code::RoleMissing
-            | Code::ScopeMissing
-            | Code::UnknownVersion
-            | Code::RouteNotFound
-            | Code::MethodNotAllowed
-            | Code::ServiceInactive
-            | Code::Maintenance
-    )
+    code.is_about_access()
+        || matches!(
+            code,
+            Code::UnknownVersion
+                | Code::RouteNotFound
+                | Code::MethodNotAllowed
+                | Code::ServiceInactive
+                | Code::Maintenance
+        )
 }
 
 fn blind(on: &StickyOn, decision: &Decision, sample: &Sample) -> Option<Step> {

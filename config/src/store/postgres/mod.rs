@@ -84,7 +84,9 @@ impl Backend for PostgresBackend {
 
     async fn open(&self, purpose: Purpose) -> Result<Box<dyn Session>> {
         let begin = match purpose {
-            Purpose::Read | Purpose::RuntimeRead | Purpose::QueueRead => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            Purpose::Read | Purpose::RuntimeRead | Purpose::QueueRead => {
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+            }
             // Not REPEATABLE READ: what is read behind the head's lock must be newer than the lock.
             Purpose::Write | Purpose::Runtime | Purpose::Queue => "BEGIN ISOLATION LEVEL READ COMMITTED",
         };

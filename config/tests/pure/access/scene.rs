@@ -112,9 +112,11 @@ pub(super) fn verdict(snapshot: &Snapshot, request: &Request, caller: &Caller) -
     match decided(snapshot, request, caller).outcome {
         Outcome::Forward(to) => Ok(to.version.as_deref().unwrap_or_default().to_owned()),
         Outcome::Refuse(refusal) => Err(refusal.code),
-        Outcome::Publish(_) | Outcome::Subscribe(..) | Outcome::Respond(_) | Outcome::Redirect { .. } | Outcome::Preflight(_) => {
-            Ok(String::new())
-        }
+        Outcome::Publish(_)
+        | Outcome::Subscribe(..)
+        | Outcome::Respond(_)
+        | Outcome::Redirect { .. }
+        | Outcome::Preflight(_) => Ok(String::new()),
     }
 }
 

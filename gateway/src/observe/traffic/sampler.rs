@@ -132,10 +132,10 @@ mod tests {
         for count in [0, 1, 3, 199, 200, 201, 399, 401, 12_345, 1_000_000, 7] {
             let built = send(&sampler, count);
             now += PERIOD_MILLIS;
-            let samples = sampler.take(at(now));
-            assert!(samples.len() <= MOST, "{count}: {}", samples.len());
-            assert!(samples.len() as u64 >= count.min(MOST as u64 / 2), "{count}: {}", samples.len());
-            assert_eq!(samples.iter().map(|it| u64::from(it.weight)).sum::<u64>(), count, "of {count}");
+            let taken = sampler.take(at(now));
+            assert!(taken.len() <= MOST, "{count}: {}", taken.len());
+            assert!(taken.len() as u64 >= count.min(MOST as u64 / 2), "{count}: {}", taken.len());
+            assert_eq!(taken.iter().map(|it| u64::from(it.weight)).sum::<u64>(), count, "of {count}");
             assert!(built <= 200 + 101 * 14, "{built} were built for {count}");
         }
     }
@@ -146,9 +146,9 @@ mod tests {
         send(&sampler, 1000);
         assert!(sampler.take(at(PERIOD_MILLIS - 1)).is_empty());
         send(&sampler, 1000);
-        let samples = sampler.take(at(PERIOD_MILLIS));
-        assert!(samples.len() <= MOST, "{}", samples.len());
-        assert_eq!(samples.iter().map(|it| it.weight).sum::<u32>(), 2000);
+        let taken = sampler.take(at(PERIOD_MILLIS));
+        assert!(taken.len() <= MOST, "{}", taken.len());
+        assert_eq!(taken.iter().map(|it| it.weight).sum::<u32>(), 2000);
         send(&sampler, 1000);
         assert!(sampler.take(at(PERIOD_MILLIS + 1)).is_empty());
         // A clock that was set back.
@@ -159,8 +159,8 @@ mod tests {
     fn the_samples_are_evenly_spread_over_the_period() {
         let sampler = Sampler::new(at(0));
         send(&sampler, 10_000);
-        let samples = sampler.take(at(PERIOD_MILLIS));
-        let numbers: Vec<u128> = samples.iter().map(|it| it.id.as_u128()).collect();
+        let taken = sampler.take(at(PERIOD_MILLIS));
+        let numbers: Vec<u128> = taken.iter().map(|it| it.id.as_u128()).collect();
         let gaps: Vec<u128> = numbers.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert!(gaps.iter().all(|gap| *gap == gaps[0]), "{gaps:?}");
         assert!(numbers[0] == 0 && numbers[numbers.len() - 1] + gaps[0] >= 10_000);
@@ -174,8 +174,8 @@ mod tests {
                 scope.spawn(|| send(&sampler, 50_000));
             }
         });
-        let samples = sampler.take(at(PERIOD_MILLIS));
-        assert!((50..=MOST).contains(&samples.len()), "{}", samples.len());
-        assert_eq!(samples.iter().map(|it| u64::from(it.weight)).sum::<u64>(), 200_000);
+        let taken = sampler.take(at(PERIOD_MILLIS));
+        assert!((50..=MOST).contains(&taken.len()), "{}", taken.len());
+        assert_eq!(taken.iter().map(|it| u64::from(it.weight)).sum::<u64>(), 200_000);
     }
 }

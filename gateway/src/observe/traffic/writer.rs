@@ -82,17 +82,17 @@ impl Writer {
     async fn write_samples(&self, memory: &mut Memory) -> Result<(), StoreError> {
         let Some(sampler) = &self.traffic.sampler else { return Ok(()) };
         let now = self.traffic.clock.now();
-        let samples = sampler.take(now);
+        let taken = sampler.take(now);
         let keep = Timestamp::from_micros(now.micros().saturating_sub(SAMPLE_MINUTES * MINUTE_MICROS));
         // Without traffic there is nothing to delete either, some time after the last.
-        if samples.is_empty() && memory.wrote_at.is_none_or(|wrote_at| wrote_at < keep) {
+        if taken.is_empty() && memory.wrote_at.is_none_or(|wrote_at| wrote_at < keep) {
             return Ok(());
         }
-        let written = self.store.record_traffic(self.traffic.node, &samples, keep).await;
+        let written = self.store.record_traffic(self.traffic.node, &taken, keep).await;
         match &written {
-            Ok(()) if samples.is_empty() => {}
+            Ok(()) if taken.is_empty() => {}
             Ok(()) => memory.wrote_at = Some(now),
-            Err(_) => self.metrics.samples_dropped.inc_by(samples.len() as u64),
+            Err(_) => self.metrics.samples_dropped.inc_by(taken.len() as u64),
         }
         written
     }
@@ -105,8 +105,8 @@ impl Writer {
         if used.is_empty() && memory.has_begun {
             return Ok(());
         }
-        let uses: Vec<(Id<Route>, Timestamp)> = used.iter().map(|route| (route.source.id, now)).collect();
-        let written = self.store.record_route_usage(&uses, now).await;
+        let rows: Vec<(Id<Route>, Timestamp)> = used.iter().map(|route| (route.source.id, now)).collect();
+        let written = self.store.record_route_usage(&rows, now).await;
         match &written {
             Ok(()) => memory.has_begun = true,
             Err(_) => used.iter().filter_map(|route| series(route)).for_each(|series| series.mark_used()),

@@ -1,9 +1,9 @@
 //! Brokers: where accepted requests wait for workers. One contract whatever stands behind; one contract suite for all of them.
 
 mod brokers;
-mod embedded;
 #[cfg(test)]
 mod contract;
+mod embedded;
 mod kafka;
 mod keep;
 mod rabbitmq;

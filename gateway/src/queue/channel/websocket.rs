@@ -164,7 +164,7 @@ mod tests {
     fn frames_of_every_length_say_their_length() {
         assert_eq!(&text(b"hi")[..], b"\x81\x02hi");
         assert_eq!(text(&[0; 126])[..4], [0x81, 126, 0, 126]);
-        assert_eq!(text(&[0; 65_536])[..10], [0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
+        assert_eq!(text(&vec![0; 65_536])[..10], [0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
     }
 
     #[test]

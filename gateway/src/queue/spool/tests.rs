@@ -17,7 +17,7 @@ fn keys() -> TaskKeys {
 
 fn record(queue: Id<Queue>, text: &str) -> Record {
     let id = keys().fresh(Id::new(new_id()), queue);
-    Record { id, key: (text.len() % 2 == 0).then(|| text.to_owned()), event: Bytes::from(text.to_owned()) }
+    Record { id, key: text.len().is_multiple_of(2).then(|| text.to_owned()), event: Bytes::from(text.to_owned()) }
 }
 
 fn framed(record: &Record) -> Vec<u8> {

@@ -65,6 +65,6 @@ fn write(jobs: Vec<Job>) {
     }
     for job in jobs {
         // Whoever left is not told; what was written for them is published all the same.
-        let _ = job.done.send(written.as_ref().map(|()| ()).map_err(ToString::to_string));
+        let _ = job.done.send(written.as_ref().copied().map_err(ToString::to_string));
     }
 }
