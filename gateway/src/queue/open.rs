@@ -44,11 +44,16 @@ impl Queues {
 
         let embedded =
             Embedded::start(store.clone(), clock.clone(), accepted.clone(), metrics.up(word(Kind::Embedded), ""));
+        let ttl = Duration::from_hours(u64::from(asked.task_ttl_hours));
+        let dropped = metrics.task_records_dropped.clone();
+        let (tasks, records) = Tasks::open(store.clone(), clock.clone(), ttl, dropped, ended.clone(), stop);
+        let tasks = Arc::new(tasks);
         let deliverer = Deliverer {
             store: store.clone(),
             egress: egress.clone(),
             clock: clock.clone(),
             current: current.clone(),
+            tasks: tasks.clone(),
             master: master.clone(),
             metrics: metrics.clone(),
             settings: DeliverySettings {
@@ -59,9 +64,6 @@ impl Queues {
         };
         let deliveries = tokio::spawn(Arc::new(deliverer).run(drain.clone(), stop.clone()));
 
-        let ttl = Duration::from_hours(u64::from(asked.task_ttl_hours));
-        let dropped = metrics.task_records_dropped.clone();
-        let (tasks, records) = Tasks::open(store.clone(), clock.clone(), ttl, dropped, ended.clone(), stop);
         let callbacks = Callbacks {
             store: store.clone(),
             egress,
@@ -102,8 +104,8 @@ impl Queues {
 
     /// Reports what operators want to see, and publishes what they want to try.
     fn tell_the_fleet(self: &Arc<Self>, around: &Surroundings<'_>) {
-        let Surroundings { store, current, clock, node, stop, .. } = around;
-        let (node, queues) = (*node, self.clone());
+        let Surroundings { store, current, clock, node, metrics, stop, .. } = around;
+        let (node, queues, metrics) = (*node, self.clone(), metrics.queues.clone());
         let (store, current, clock) = (store.clone(), current.clone(), clock.clone());
         let trials = Trials {
             node,
@@ -113,7 +115,7 @@ impl Queues {
             clock: clock.clone(),
         };
         tokio::spawn(Arc::new(trials).run());
-        tokio::spawn(Reporter { node, queues, current, store, clock }.run(stop.clone()));
+        tokio::spawn(Reporter { node, queues, current, store, clock, metrics }.run(stop.clone()));
     }
 
     /// From now on nothing new is begun: what is being delivered may end, streams of events end at once.

@@ -1,5 +1,5 @@
-//! What this gateway tells the fleet of its queues: how full they are where the broker tells, whether the broker is there, and what waits
-//! on this disk. The admin API shows it to operators.
+//! What this gateway tells of its queues: how full they are where the broker tells, whether the broker is there, and what waits on this
+//! disk. The admin API shows it to operators, and its own metrics say it, too.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::iter;
 use gateway_config::clock::Clock;
-use gateway_config::model::{Broker as Kind, Id, Queue, Timestamp};
+use gateway_config::model::{Broker as Kind, Id, Queue};
 use gateway_config::snapshot::CompiledQueue;
 use gateway_config::store::{QueueReport, Store};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::Queues;
 use super::broker::Depth;
 use crate::live::Current;
+use crate::observe::metrics::QueueMetrics;
 
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 /// How long a broker may take to say how full one queue is.
@@ -31,6 +32,7 @@ pub(super) struct Reporter {
     pub(super) current: Arc<Current>,
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: QueueMetrics,
 }
 
 impl Reporter {
@@ -53,33 +55,31 @@ impl Reporter {
         let Some(live) = self.current.get() else { return };
         let spooled: HashMap<Id<Queue>, u64> = self.queues.spool.backlog().into_iter().collect();
         let spooled = |queue: Id<Queue>| spooled.get(&queue).copied().unwrap_or_default();
-        let asking: Vec<_> = live.snapshot.queues().map(|it| self.look(it.clone(), spooled(it.source.id))).collect();
-        let mut reports: Vec<QueueReport> = iter(asking).buffer_unordered(ASKED_AT_ONCE).collect().await;
-        let now = self.clock.now();
-        for report in &mut reports {
-            report.at = now;
-        }
-        if let Err(error) = self.store.report_queues(self.node, &reports, now).await {
+        let asking: Vec<_> = live.snapshot.queues().map(|queue| self.ask(queue.clone())).collect();
+        let asked: Vec<_> = iter(asking).buffer_unordered(ASKED_AT_ONCE).collect().await;
+        let depths: Vec<_> = asked.iter().map(|(queue, _, depth)| (queue.name().to_owned(), *depth)).collect();
+        self.metrics.set_depths(&depths);
+        let at = self.clock.now();
+        let report = |(queue, broker_up, depth): (Arc<CompiledQueue>, bool, Depth)| {
+            // The fleet's database counts for itself what is in it.
+            let is_counted = queue.source.broker == Kind::Embedded;
+            let Depth { messages, consumers } = if is_counted { Depth::default() } else { depth };
+            let (node, queue) = (self.node, queue.source.id);
+            QueueReport { node, queue, messages, consumers, broker_up, spooled: spooled(queue), at }
+        };
+        let reports: Vec<QueueReport> = asked.into_iter().map(report).collect();
+        if let Err(error) = self.store.report_queues(self.node, &reports, at).await {
             tracing::debug!(%error, "could not report how full queues are");
         }
     }
 
-    async fn look(&self, queue: Arc<CompiledQueue>, spooled: u64) -> QueueReport {
-        let (broker_up, Depth { messages, consumers }) = self.ask(&queue).await;
-        let (node, queue, at) = (self.node, queue.source.id, Timestamp::default());
-        QueueReport { node, queue, messages, consumers, broker_up, spooled, at }
-    }
-
-    /// Whether the broker is there, and what it tells.
-    async fn ask(&self, queue: &CompiledQueue) -> (bool, Depth) {
-        // It is the database in which this report is written, and the admin API counts there itself.
-        if queue.source.broker == Kind::Embedded {
-            return (true, Depth::default());
-        }
-        let Ok(broker) = self.queues.brokers.of(&queue.source) else { return (false, Depth::default()) };
-        match timeout(PATIENCE, broker.depth(queue)).await {
-            Ok(Ok(depth)) => (broker.is_up(), depth),
-            _ => (broker.is_up(), Depth::default()),
-        }
+    /// Whether the queue's broker is there, and what it tells.
+    async fn ask(&self, queue: Arc<CompiledQueue>) -> (Arc<CompiledQueue>, bool, Depth) {
+        let Ok(broker) = self.queues.brokers.of(&queue.source) else { return (queue, false, Depth::default()) };
+        let depth = match timeout(PATIENCE, broker.depth(&queue)).await {
+            Ok(Ok(depth)) => depth,
+            _ => Depth::default(),
+        };
+        (queue, broker.is_up(), depth)
     }
 }

@@ -1,5 +1,7 @@
 //! Tasks: what the client hears of its request, and what workers report.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use e2e::{Answer, Backend, Connection, Reply, Request, Stack, eventually_within};
@@ -225,4 +227,32 @@ async fn a_stream_of_events_ends_with_its_callers_access() {
     stack.admin().delete(&path).await.expect_status(204);
     let ended = async { while !matches!(events.wire().read_chunk().await, Ok(None) | Err(_)) {} };
     tokio::time::timeout(Duration::from_secs(10), ended).await.expect("the stream ends");
+}
+
+#[tokio::test]
+async fn a_dead_letter_fails_its_task_and_a_replay_opens_it_again() {
+    let mended = Arc::new(AtomicBool::new(false));
+    let is_mended = mended.clone();
+    let status = move || if is_mended.load(Ordering::Relaxed) { 204 } else { 500 };
+    let worker = Backend::http().otherwise(move |_| Reply::status(status())).start();
+    let stack = mailing(Stack::builder(), &worker, |mails| mails.set("maxAttempts", 2)).await;
+    let key = stack.key_of("shop").await;
+    let id = task_of(&stack.gateway(0).send(&closed(&key)).await);
+    let failed = async || {
+        let shown = show(&stack, &id, &key).await.json();
+        if shown["status"] == "failed" { Ok(shown) } else { Err(shown.to_string()) }
+    };
+    let shown = eventually_within(DEADLINE, "the task to fail", failed).await;
+    let error = json!({"code": "dead_letter", "message": "given up after 2 attempts"});
+    assert_eq!((&shown["error"], worker.count()), (&error, 2));
+
+    mended.store(true, Ordering::Relaxed);
+    let path = format!("/admin/routing/queues/mails/dead/{id}/replay");
+    stack.admin().post(&path, &Value::Null).await.expect_status(200);
+    received(&worker, 3).await;
+    assert_eq!(show(&stack, &id, &key).await.json()["status"], "queued");
+    let token = token(&worker, &id).await;
+    report(&stack, &id, &token, &json!({"status": "succeeded"})).await.expect_status(200);
+    let shown = show(&stack, &id, &key).await.json();
+    assert_eq!((&shown["status"], &shown["error"]), (&json!("succeeded"), &Value::Null));
 }

@@ -34,8 +34,10 @@ pub(crate) struct DeadLetterView {
     /// Why the last try failed.
     #[schema(example = "status 500")]
     last_error: Option<String>,
+    /// When the client heard 202.
     #[schema(value_type = String, format = DateTime)]
     accepted_at: Timestamp,
+    /// When it was given up.
     #[schema(value_type = String, format = DateTime)]
     dead_at: Timestamp,
     /// The CloudEvent as it was sent, without the task's token.
@@ -45,6 +47,7 @@ pub(crate) struct DeadLetterView {
 /// How many dead letters are due again.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Replayed {
+    /// Their tasks are `queued` again as soon as they are delivered.
     replayed: u64,
 }
 

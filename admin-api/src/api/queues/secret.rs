@@ -20,6 +20,7 @@ use crate::state::AppState;
 #[derive(Serialize, ToSchema)]
 #[schema(as = WebhookSecret)]
 pub(crate) struct ShownSecret {
+    /// `whsec_` and the key in base64.
     #[schema(example = "whsec_…")]
     secret: String,
 }

@@ -40,6 +40,7 @@ pub(crate) struct StatusView {
     /// When the oldest message was accepted that is not dead. Of embedded queues only.
     #[schema(value_type = Option<String>, format = DateTime)]
     oldest_at: Option<Timestamp>,
+    /// How long that is ago.
     oldest_age_seconds: Option<u64>,
     /// Who takes messages from the broker. An embedded queue has none: gateways push its messages.
     consumers: Option<u64>,
@@ -54,13 +55,18 @@ pub(crate) struct StatusView {
 #[serde(rename_all = "camelCase")]
 #[schema(as = QueueSeenByNode)]
 pub(crate) struct SeenByNode {
+    /// The gateway's id, as under `/admin/nodes`.
     node: Uuid,
     /// When it reported. What is older than a minute says nothing about now, and is null.
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
+    /// Whether the broker answers this gateway.
     broker_up: Option<bool>,
+    /// Messages that wait at the broker, where it tells.
     messages: Option<u64>,
+    /// Who takes messages there, where it tells.
     consumers: Option<u64>,
+    /// Messages that wait on this gateway's disk for the broker.
     spooled: Option<u64>,
 }
 

@@ -147,6 +147,7 @@ pub(super) async fn a_settled_message_is_gone_due_later_dead_or_as_it_was(subjec
     settle(&*store, worker, &back[0], Settlement::Done).await?;
     let retried = claim(&*store, "q", worker, 40, MANY).await?;
     assert_eq!((ids(&retried), retried[0].attempts), (vec!["b"], 2));
+    assert!(!retried[0].is_replayed() && !back[0].is_replayed());
     assert_eq!(claim(&*store, "q", worker, i64::from(u32::MAX), 9).await?.len(), 1, "a dead letter is never due");
     Ok(())
 }
@@ -172,6 +173,7 @@ pub(super) async fn dead_letters_are_listed_replayed_and_deleted(subject: &dyn S
     assert_eq!(store.replay_dead_letters("other", None, at(7)).await?, 0);
     let again = claim(&*store, "q", worker, 7, MANY).await?;
     assert_eq!((ids(&again), again[0].attempts), (vec!["q0003"], 1), "as if it had never been tried");
+    assert!(again[0].is_replayed());
     assert_eq!(store.delete_dead_letters("q", Some("q0000")).await?, 1);
     assert_eq!(store.delete_dead_letters("q", Some("alive")).await?, 0);
     assert_eq!(store.replay_dead_letters("q", None, at(8)).await?, 3);

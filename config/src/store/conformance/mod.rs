@@ -176,6 +176,9 @@ pub const CHECKS: &[(&str, Check)] = &[
         Box::pin(tasks::a_task_reads_back_and_what_is_not_there_is_left_out(subject))
     }),
     ("a_status_goes_on_and_never_back", |subject| Box::pin(tasks::a_status_goes_on_and_never_back(subject))),
+    ("a_task_that_failed_can_be_opened_again_and_no_other", |subject| {
+        Box::pin(tasks::a_task_that_failed_can_be_opened_again_and_no_other(subject))
+    }),
     ("a_note_that_comes_after_the_end_adds_and_takes_nothing_away", |subject| {
         Box::pin(tasks::a_note_that_comes_after_the_end_adds_and_takes_nothing_away(subject))
     }),

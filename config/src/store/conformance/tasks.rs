@@ -89,6 +89,25 @@ pub(super) async fn a_status_goes_on_and_never_back(subject: &dyn Subject) -> Re
     Ok(())
 }
 
+pub(super) async fn a_task_that_failed_can_be_opened_again_and_no_other(subject: &dyn Subject) -> Result<()> {
+    let store = subject.open().await;
+    let called = Task { callback_url: Some(URL.to_owned()), ..task("t", 5) };
+    store.note_tasks(&[called.clone(), task("done", 5)]).await?;
+    store.report_task(&report("t", TaskStatus::Failed, 8, Value::Null)).await?;
+    store.report_task(&report("done", TaskStatus::Succeeded, 8, json!(1))).await?;
+    for id in ["t", "done", "ghost"] {
+        store.reopen_task(id, at(9)).await?;
+    }
+    let reopened = Task { updated_at: at(9), expires_at: at(1008), ..called };
+    assert_eq!(read(subject, "t").await?, reopened);
+    assert_eq!(read(subject, "done").await?.status, TaskStatus::Succeeded);
+    assert_eq!(store.claim_callbacks(at(10), at(20), 9).await?, [], "it is not over");
+    store.report_task(&report("t", TaskStatus::Succeeded, 11, Value::Null)).await?;
+    let due = DueCallback { id: "t".to_owned(), attempts: 1 };
+    assert_eq!(store.claim_callbacks(at(12), at(20), 9).await?, [due], "the new end is told");
+    Ok(())
+}
+
 pub(super) async fn a_note_that_comes_after_the_end_adds_and_takes_nothing_away(subject: &dyn Subject) -> Result<()> {
     let store = subject.open().await;
     store.report_task(&report("t", TaskStatus::Failed, 8, Value::Null)).await?;

@@ -175,7 +175,7 @@ impl Backend for SqliteBackend {
         "UPDATE gateway_message SET lease_owner = $3, due_at = $4, attempts = attempts + 1 WHERE number IN ( \
             SELECT number FROM gateway_message WHERE queue = $1 AND dead_at IS NULL AND due_at <= $2 \
             ORDER BY due_at, number LIMIT $5) \
-        RETURNING number, id, queue, event, attempts, accepted_at"
+        RETURNING number, id, queue, event, attempts, accepted_at, last_error"
     }
 
     fn lock_queue(&self) -> Option<&'static str> {

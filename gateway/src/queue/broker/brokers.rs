@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gateway_config::model::{Broker as Kind, Queue};
+use gateway_config::model::{Broker as Kind, Kind as EntityKind, Queue, Target};
 use gateway_config::snapshot::Snapshot;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::time::timeout;
 
 use super::kafka::Kafka;
 use super::rabbitmq::RabbitMq;
@@ -16,9 +15,6 @@ use super::redis::{Durability, Redis};
 use super::{Broker, Message, PublishError};
 use crate::observe::metrics::QueueMetrics;
 use crate::queue::settings::{Connections, QueueSettings, word};
-
-/// How long a broker may take to say how full a queue is.
-const MEASURE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A broker, or why there is none.
 type Made = Result<Arc<dyn Broker>, String>;
@@ -102,20 +98,13 @@ impl Brokers {
     /// Connects to what the configuration's queues will need, before a request has to wait for it.
     pub(crate) fn warm_up(&self, snapshot: &Snapshot) {
         for queue in snapshot.queues() {
-            let _ = self.of(&queue.source);
-        }
-    }
-
-    /// Asks how full queues are, of those brokers that answer.
-    pub(crate) async fn measure(&self, snapshot: &Snapshot) {
-        let mut depths = Vec::new();
-        for queue in snapshot.queues() {
-            let Some(broker) = self.of(&queue.source).ok().filter(|broker| broker.is_up()) else { continue };
-            if let Ok(Ok(depth)) = timeout(MEASURE_PATIENCE, broker.depth(queue)).await {
-                depths.push((queue.name().to_owned(), depth));
+            let Ok(broker) = self.of(&queue.source) else { continue };
+            let mut routes =
+                snapshot.referrers(EntityKind::Queue, queue.name()).filter_map(|name| snapshot.route(name));
+            if routes.any(|route| matches!(route.source.target, Target::Channel(_))) {
+                broker.will_be_followed(&queue.source);
             }
         }
-        self.metrics.set_depths(&depths);
     }
 
     /// Publishes and counts how that went.

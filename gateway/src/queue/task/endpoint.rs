@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use gateway_config::model::{Task, TaskStatus};
-use gateway_config::snapshot::{Code, Refusal, Snapshot, known};
+use gateway_config::snapshot::{Code, Refusal, known};
 use gateway_config::store::{Reported, StoreError};
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use pingora::Result;
@@ -218,7 +218,7 @@ async fn report(queues: &Queues, session: &mut Session, ctx: &RequestCtx) -> Res
     if queues.tasks.is_forgotten(&id) && queues.tasks.find(&id).await.map_err(|error| away(&error))?.is_none() {
         return Err(Refusal::new(Code::TaskNotFound));
     }
-    let names = names(ctx.live.as_ref().map(|live| &*live.snapshot), &id);
+    let names = ctx.live.as_ref().map(|live| Names::of(&live.snapshot, &id)).unwrap_or_default();
     let reported = queues.tasks.report(&id, Said { status, result, error }, names).await;
     let (status, task) = match reported.map_err(|error| away(&error))? {
         Reported::Changed(task) | Reported::Same(task) => (StatusCode::OK, task),
@@ -249,16 +249,6 @@ async fn read(session: &mut Session) -> Result<Bytes, Refusal> {
                 return Err(Refusal { message: Some(message.into()), ..Refusal::new(Code::BadRequest) });
             }
         }
-    }
-}
-
-fn names(snapshot: Option<&Snapshot>, id: &TaskId) -> Names {
-    let Some(snapshot) = snapshot else { return Names::default() };
-    let queue = snapshot.queues().find(|queue| queue.source.id == id.queue());
-    let application = snapshot.applications().find(|application| application.source.id == id.owner());
-    Names {
-        queue: queue.map(|queue| queue.name().to_owned()).unwrap_or_default(),
-        application: application.map(|application| application.source.name.clone()),
     }
 }
 

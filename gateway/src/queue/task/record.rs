@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use gateway_config::clock::Clock;
 use gateway_config::model::{Task, TaskStatus, Timestamp};
+use gateway_config::snapshot::Snapshot;
 use gateway_config::store::{Reported, Store, StoreError, TaskClaim, TaskReport};
 use prometheus::IntCounter;
+use serde_json::json;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -164,6 +166,18 @@ impl Tasks {
         }
         Ok(reported)
     }
+
+    /// Nobody works on it any more, and its worker did not say so. What was wrong is the operator's to know, not the client's.
+    pub(crate) async fn give_up(&self, id: &TaskId, attempts: u32, snapshot: &Snapshot) -> Result<(), StoreError> {
+        let error = json!({"code": "dead_letter", "message": format!("given up after {attempts} attempts")});
+        let said = Said { status: TaskStatus::Failed, result: None, error: Some(error) };
+        self.report(id, said, Names::of(snapshot, id)).await.map(drop)
+    }
+
+    /// A dead letter is delivered once more.
+    pub(crate) async fn reopen(&self, id: &str) -> Result<(), StoreError> {
+        self.store.reopen_task(id, self.clock.now()).await
+    }
 }
 
 /// What a worker said of a task.
@@ -179,4 +193,15 @@ pub(super) struct Said {
 pub(super) struct Names {
     pub(super) queue: String,
     pub(super) application: Option<String>,
+}
+
+impl Names {
+    pub(super) fn of(snapshot: &Snapshot, id: &TaskId) -> Self {
+        let queue = snapshot.queues().find(|queue| queue.source.id == id.queue());
+        let application = snapshot.applications().find(|application| application.source.id == id.owner());
+        Self {
+            queue: queue.map(|queue| queue.name().to_owned()).unwrap_or_default(),
+            application: application.map(|application| application.source.name.clone()),
+        }
+    }
 }

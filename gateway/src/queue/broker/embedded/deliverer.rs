@@ -1,7 +1,7 @@
 //! Pushes what is due to where it is to go: one loop that claims, waits for what it pushes, and settles. What is under way is held by a
 //! lease, which is extended for as long as it takes; a gateway that dies extends nothing, and another one claims it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,12 +24,15 @@ use crate::identity::egress::{Egress, Post, Reach};
 use crate::live::Current;
 use crate::observe::metrics::QueueMetrics;
 use crate::queue::event::EVENT_TYPE;
+use crate::queue::task::Tasks;
 use crate::queue::webhook::{Pushed, delay, headers, later};
 
 /// How often it is looked for what others accepted, and for what is due again.
 const LOOK: Duration = Duration::from_secs(1);
 /// Claimed of one queue at a time.
 const MOST_CLAIMED: u32 = 64;
+/// A worker that reports by itself why it failed says more than a gateway can: it has so long after its last answer.
+const OWN_WORD: Duration = Duration::from_secs(5);
 /// A push that panicked must not hold its message for ever.
 const FAULT: &str = "a fault in the gateway";
 
@@ -47,6 +50,7 @@ pub(crate) struct Deliverer {
     pub(crate) egress: Arc<Egress>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) current: Arc<Current>,
+    pub(crate) tasks: Arc<Tasks>,
     pub(crate) master: MasterKey,
     pub(crate) metrics: QueueMetrics,
     pub(crate) settings: DeliverySettings,
@@ -54,15 +58,23 @@ pub(crate) struct Deliverer {
     pub(crate) accepted: Arc<Notify>,
 }
 
+/// A message that this gateway delivers.
+struct Claimed {
+    id: String,
+    queue: String,
+    attempts: u32,
+}
+
 /// What this gateway has claimed.
 struct Round {
     /// Claims are made under this name.
     worker: Uuid,
     pushing: JoinSet<(i64, Settlement)>,
-    /// The queues of what is claimed.
-    claimed: HashMap<i64, String>,
+    claimed: HashMap<i64, Claimed>,
     /// Known, and not written yet.
     settled: Vec<(i64, Settlement)>,
+    /// Dead letters whose tasks do not say so yet, and when they will.
+    given_up: VecDeque<(Instant, Claimed)>,
     extend_at: Instant,
 }
 
@@ -77,6 +89,7 @@ impl Deliverer {
             pushing: JoinSet::new(),
             claimed: HashMap::new(),
             settled: Vec::new(),
+            given_up: VecDeque::new(),
             extend_at: Instant::now(),
         };
         while !drain.is_cancelled() || !round.claimed.is_empty() {
@@ -93,6 +106,7 @@ impl Deliverer {
                 round.over(over);
             }
             self.settle(&mut round, &mut free).await;
+            self.tell(&mut round, Instant::now()).await;
             self.extend(&mut round).await;
             if !drain.is_cancelled() {
                 self.claim(&mut round, free, look).await;
@@ -108,8 +122,12 @@ impl Deliverer {
         }
         match self.store.settle_messages(round.worker, &round.settled).await {
             Ok(()) => {
-                for (number, _) in round.settled.drain(..) {
-                    free.extend(round.claimed.remove(&number));
+                for (number, settlement) in round.settled.drain(..) {
+                    let Some(claimed) = round.claimed.remove(&number) else { continue };
+                    free.insert(claimed.queue.clone());
+                    if matches!(settlement, Settlement::Dead { .. }) {
+                        round.given_up.push_back((Instant::now() + OWN_WORD, claimed));
+                    }
                 }
             }
             Err(error) => {
@@ -117,6 +135,19 @@ impl Deliverer {
                 // Not at once again: that would be a loop without a pause.
                 tokio::time::sleep(LOOK).await;
             }
+        }
+    }
+
+    /// Whoever waits for a task hears that nobody works on it any more, if it was given up before `now`.
+    async fn tell(&self, round: &mut Round, now: Instant) {
+        let Some(live) = self.current.get() else { return };
+        while let Some((_, Claimed { id, attempts, .. })) = round.given_up.front().filter(|(at, _)| *at <= now) {
+            if let Ok(id) = id.parse()
+                && let Err(error) = self.tasks.give_up(&id, *attempts, &live.snapshot).await
+            {
+                return away(&error);
+            }
+            round.given_up.pop_front();
         }
     }
 
@@ -155,7 +186,7 @@ impl Deliverer {
 
     async fn claim_of(&self, round: &mut Round, queue: &Arc<CompiledQueue>) -> Result<(), StoreError> {
         let concurrency = queue.source.concurrency;
-        let here = round.claimed.values().filter(|name| **name == queue.name()).count();
+        let here = round.claimed.values().filter(|claimed| claimed.queue == queue.name()).count();
         let limit = concurrency.saturating_sub(u32::try_from(here).unwrap_or(u32::MAX)).min(MOST_CLAIMED);
         if limit == 0 {
             return Ok(());
@@ -167,7 +198,9 @@ impl Deliverer {
             round.extend_at = Instant::now() + self.settings.lease / 3;
         }
         for message in claimed {
-            round.claimed.insert(message.number, message.queue.clone());
+            let ClaimedMessage { id, queue: name, attempts, .. } = &message;
+            let claimed = Claimed { id: id.clone(), queue: name.clone(), attempts: *attempts };
+            round.claimed.insert(message.number, claimed);
             // Where the master key is, the secret is derived in a moment.
             let secret = WebhookSecret::of_queue(&self.master, queue.source.id);
             let (number, broken) =
@@ -182,6 +215,7 @@ impl Deliverer {
         Parts {
             egress: self.egress.clone(),
             clock: self.clock.clone(),
+            tasks: self.tasks.clone(),
             metrics: self.metrics.clone(),
             timeout: self.settings.timeout,
         }
@@ -202,11 +236,8 @@ impl Deliverer {
         let left = round.claimed.keys().filter(|number| !known.contains(number));
         let left: Vec<_> = left.map(|number| (*number, Settlement::GiveBack { at })).collect();
         round.settled.extend(left);
-        if !round.settled.is_empty()
-            && let Err(error) = self.store.settle_messages(round.worker, &round.settled).await
-        {
-            away(&error);
-        }
+        self.settle(&mut round, &mut BTreeSet::new()).await;
+        self.tell(&mut round, Instant::now() + OWN_WORD).await;
     }
 }
 
@@ -227,6 +258,7 @@ fn deliverable(snapshot: &Snapshot) -> HashMap<&str, &Arc<CompiledQueue>> {
 struct Parts {
     egress: Arc<Egress>,
     clock: Arc<dyn Clock>,
+    tasks: Arc<Tasks>,
     metrics: QueueMetrics,
     timeout: Duration,
 }
@@ -237,6 +269,11 @@ async fn push(
     message: ClaimedMessage,
     secret: WebhookSecret,
 ) -> (i64, Settlement) {
+    if message.is_replayed()
+        && let Err(error) = parts.tasks.reopen(&message.id).await
+    {
+        away(&error);
+    }
     let ClaimedMessage { number, id, event, attempts, .. } = message;
     let body = Bytes::from(event);
     let headers = headers(&secret, &id, parts.clock.now(), EVENT_TYPE, &body);

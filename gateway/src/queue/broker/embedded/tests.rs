@@ -22,7 +22,7 @@ use super::{Broker, Deliverer, DeliverySettings, Embedded, Message, PublishError
 use crate::identity::egress::Egress;
 use crate::live::{Current, Live};
 use crate::observe::metrics::{Metrics, QueueMetrics, RouteSeries};
-use crate::queue::task::TaskKeys;
+use crate::queue::task::{TaskKeys, Tasks};
 use crate::upstream::Clusters;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -158,17 +158,21 @@ impl Bench {
 
     /// A gateway that delivers, until it is drained or stopped.
     fn deliver(&self, timeout: Duration) -> Delivering {
+        let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
+        let (store, clock) = (self.store.clone(), self.clock.clone());
+        let dropped = self.metrics.task_records_dropped.clone();
+        let (tasks, _) = Tasks::open(store, clock, Duration::from_hours(1), dropped, Arc::default(), &stop);
         let deliverer = Deliverer {
             store: self.store.clone(),
             egress: Arc::new(Egress::new(Vec::new())),
             clock: self.clock.clone(),
             current: self.current.clone(),
+            tasks: Arc::new(tasks),
             master: MasterKey::of(MASTER).unwrap(),
             metrics: self.metrics.clone(),
             settings: DeliverySettings { timeout, lease: Duration::from_secs(15) },
             accepted: self.accepted.clone(),
         };
-        let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
         let running = tokio::spawn(Arc::new(deliverer).run(drain.clone(), stop.clone()));
         Delivering { drain, stop, running }
     }
