@@ -15,6 +15,7 @@ pub mod pace;
 pub mod peer;
 pub mod policy;
 pub mod process;
+pub mod queues;
 pub mod reload;
 pub mod routes;
 pub mod stack;

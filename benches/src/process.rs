@@ -64,13 +64,7 @@ impl Process {
 
     /// User and system time of all its threads so far.
     pub fn cpu(&self) -> anyhow::Result<Duration> {
-        let path = format!("/proc/{}/stat", self.child.id());
-        let stat = std::fs::read_to_string(&path).with_context(|| format!("could not read {path}"))?;
-        // The name may hold blanks and brackets; the fields behind its last bracket begin with the third.
-        let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11);
-        let mut ticks = || fields.next().and_then(|field| field.parse::<u64>().ok());
-        let (user, system) = ticks().zip(ticks()).with_context(|| format!("{path} holds no times"))?;
-        Ok(Duration::from_millis((user + system) * 1000 / TICKS_PER_SECOND))
+        cpu(&self.child.id().to_string())
     }
 
     pub fn resident_bytes(&self) -> anyhow::Result<u64> {
@@ -83,6 +77,17 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// User and system time of all threads of the process of this id, or `self`.
+pub fn cpu(process: &str) -> anyhow::Result<Duration> {
+    let path = format!("/proc/{process}/stat");
+    let stat = std::fs::read_to_string(&path).with_context(|| format!("could not read {path}"))?;
+    // The name may hold blanks and brackets; the fields behind its last bracket begin with the third.
+    let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11);
+    let mut ticks = || fields.next().and_then(|field| field.parse::<u64>().ok());
+    let (user, system) = ticks().zip(ticks()).with_context(|| format!("{path} holds no times"))?;
+    Ok(Duration::from_millis((user + system) * 1000 / TICKS_PER_SECOND))
 }
 
 /// Of the process of this id, or `self`.

@@ -28,11 +28,28 @@ pub const SECRET: &str = "a secret of the benches, long enough for HS256";
 /// Proposals in one transaction; a write of ten thousand would hold the head's lock for long.
 const BATCH: usize = 1000;
 
+/// How a gateway is started.
+#[derive(Clone, Copy, Debug)]
+pub struct Start<'a> {
+    /// Of the database; none: SQLite.
+    pub url: Option<&'a str>,
+    /// Proxy workers.
+    pub threads: usize,
+    /// Variables of its environment, beside what every gateway gets.
+    pub variables: &'a [(&'a str, String)],
+}
+
+impl Default for Start<'_> {
+    fn default() -> Self {
+        Self { url: None, threads: 1, variables: &[] }
+    }
+}
+
 #[derive(Debug)]
 pub struct Stack {
     pub gateway: Process,
     pub traffic: SocketAddr,
-    ops: SocketAddr,
+    pub(crate) ops: SocketAddr,
     admin_process: Process,
     admin: SocketAddr,
     // Declared last: the processes end before their folder goes.
@@ -51,6 +68,15 @@ impl Stack {
         url: Option<&str>,
         fill: impl AsyncFnOnce(Arc<dyn Store>) -> anyhow::Result<()>,
     ) -> anyhow::Result<Self> {
+        Self::start_as(&Start { url, ..Start::default() }, fill)
+    }
+
+    /// With what `fill` writes before the gateway starts.
+    pub fn start_as(
+        start: &Start<'_>,
+        fill: impl AsyncFnOnce(Arc<dyn Store>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
+        let Start { url, threads, variables } = start;
         let folder = tempfile::tempdir()?;
         let url = url.map_or_else(|| format!("sqlite://{}", folder.path().join("gateway.db").display()), str::to_owned);
         let command = |program: &str| -> anyhow::Result<Command> {
@@ -67,7 +93,8 @@ impl Stack {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         runtime.block_on(async { fill(store::open(&url).await?).await })?;
         let mut gateway = command("gateway")?;
-        gateway.args(["--listen-tls", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--threads", "1"]);
+        gateway.args(["--listen-tls", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--threads", &threads.to_string()]);
+        gateway.envs(variables.iter().map(|(name, value)| (name, value)));
         let mut gateway = Process::start("gateway", gateway, folder.path())?;
         let (traffic, ops) = (gateway.wait_listening("traffic")?, gateway.wait_listening("ops")?);
         let stack = Self { gateway, traffic, ops, admin_process, admin, _folder: folder };

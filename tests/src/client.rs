@@ -97,6 +97,14 @@ impl Request {
         &self.method
     }
 
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    pub fn headers(&self) -> &[(String, String)] {
+        &self.headers
+    }
+
     fn bytes(&self, address: SocketAddr) -> Vec<u8> {
         let host = self.host.clone().unwrap_or_else(|| address.to_string());
         let mut head = format!("{} {} HTTP/1.1\r\nHost: {host}\r\n", self.method, self.target);

@@ -12,16 +12,20 @@
 
 pub mod backend;
 pub mod client;
+pub mod crowd;
 pub mod database;
 pub mod entity;
 pub mod eventually;
 pub mod fuzzer;
+pub mod kafka;
 pub mod load;
+pub mod network;
 pub mod openid;
 pub mod postgres;
 pub mod process;
 pub mod proof;
 pub mod rabbitmq;
+pub mod redis;
 pub mod rooms;
 pub mod smtp;
 pub mod stack;
@@ -30,6 +34,7 @@ pub mod workers;
 
 pub use backend::{Backend, Fault, Gate, Received, Reply};
 pub use client::{Answer, Connection, Failure, Request, raw_request};
+pub use crowd::Crowd;
 pub use database::Database;
 pub use entity::{Entity, application, issuer, queue, route, service};
 pub use eventually::{eventually, eventually_within};

@@ -1,8 +1,9 @@
 //! RabbitMQ: the one of `tests/with-servers`, or a test's own to be killed and started again.
 
+use std::collections::HashSet;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lapin::options::{BasicAckOptions, BasicConsumeOptions};
 use lapin::types::FieldTable;
@@ -12,9 +13,12 @@ use tempfile::TempDir;
 
 use crate::eventually::{DEADLINE, eventually_within};
 use crate::postgres::free_port;
+use crate::proof;
 
 /// It takes some ten seconds to start, on a busy machine more.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// For what comes after the last that must come.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// Where the usual one is, once it answers.
 pub async fn rabbitmq() -> String {
@@ -45,18 +49,58 @@ pub async fn consume(url: &str, queue: &str, count: usize) -> Vec<(String, Vec<u
     all
 }
 
+/// All messages of a queue in their order, taken from it, once these are among them: their ids and what they say.
+pub async fn received<'a>(
+    url: &str,
+    queue: &str,
+    wanted: impl IntoIterator<Item = &'a String>,
+) -> Vec<(String, Vec<u8>)> {
+    let mut missing: HashSet<String> = wanted.into_iter().cloned().collect();
+    let wanted = missing.len();
+    let connection = connect(url).await;
+    // It comes to be with its first message.
+    let mut consumer = eventually_within(proof::PATIENCE, "the queue to be there", async || {
+        let channel = connection.create_channel().await?;
+        channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default()).await
+    })
+    .await;
+    let (mut all, deadline) = (Vec::new(), Instant::now() + proof::PATIENCE);
+    loop {
+        let next = tokio::time::timeout(QUIET, futures::StreamExt::next(&mut consumer)).await;
+        let Ok(next) = next else {
+            if missing.is_empty() {
+                return all;
+            }
+            assert!(Instant::now() < deadline, "{} of {wanted} are missing in {queue}", missing.len());
+            continue;
+        };
+        let delivery = next.expect("the consumer stays").unwrap();
+        let id = delivery.properties.message_id().as_ref().unwrap().to_string();
+        missing.remove(&id);
+        all.push((id, delivery.data.clone()));
+        delivery.ack(BasicAckOptions::default()).await.unwrap();
+    }
+}
+
 /// A server of a test's own.
 #[derive(Debug)]
 pub struct RabbitMq {
     folder: TempDir,
     port: u16,
+    configuration: Vec<String>,
     child: Option<Child>,
 }
 
 impl RabbitMq {
     /// Ready when it answers.
     pub async fn start() -> Self {
-        let mut server = Self { folder: tempfile::tempdir().unwrap(), port: free_port(), child: None };
+        Self::configured(&[]).await
+    }
+
+    /// With these further lines of configuration.
+    pub async fn configured(lines: &[&str]) -> Self {
+        let configuration = lines.iter().map(|&line| line.to_owned()).collect();
+        let mut server = Self { folder: tempfile::tempdir().unwrap(), port: free_port(), configuration, child: None };
         server.start_again().await;
         server
     }
@@ -67,7 +111,7 @@ impl RabbitMq {
 
     pub async fn start_again(&mut self) {
         let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/rabbitmq-server"));
-        command.arg(self.folder.path()).arg(self.port.to_string());
+        command.arg(self.folder.path()).arg(self.port.to_string()).args(&self.configuration);
         let child = command.process_group(0).stdin(Stdio::null()).spawn();
         self.child = Some(child.expect("RabbitMQ can be started: see scripts/prerequisites"));
         connect(&self.url()).await;

@@ -52,11 +52,11 @@ pub(crate) struct TaskView {
     callback_url: Option<String>,
     /// What its worker said at the end; only shown of one task, and to operators.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Value)]
     result: Option<Value>,
     /// The same of a task that failed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Value)]
     error: Option<Value>,
 }
 

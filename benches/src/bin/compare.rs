@@ -6,7 +6,7 @@ use anyhow::bail;
 use benches::compare::Rounds;
 use benches::peer::PeerName;
 use benches::stack::postgres_database;
-use benches::{admin, flood, keys, memory, origin, policy, reload, routes};
+use benches::{admin, flood, keys, memory, origin, policy, queues, reload, routes};
 use clap::{Args, Parser, Subcommand};
 
 #[derive(Parser)]
@@ -93,6 +93,14 @@ enum Command {
     },
     /// Good requests with and without wrong keys beside them
     Flood(flood::Plan),
+    /// Confirmed publishes beside the brokers' own clients, embedded queues, and brokers that go away
+    Queues {
+        #[command(flatten)]
+        plan: queues::Plan,
+        /// A Postgres to keep embedded queues in too; a database is made in it
+        #[arg(long, env = "GATEHOUSE_TEST_POSTGRES", hide_env_values = true)]
+        postgres: Option<String>,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -108,6 +116,7 @@ fn main() -> anyhow::Result<()> {
         }
         Some(Command::Admin { plan, postgres }) => admin::run(plan, postgres.as_deref())?,
         Some(Command::Flood(plan)) => flood::run(plan, origin)?,
+        Some(Command::Queues { plan, postgres }) => queues::run(plan, postgres.as_deref())?,
         None => cpu(&settings, origin)?,
     };
     for promise in &missed {

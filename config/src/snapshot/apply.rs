@@ -149,16 +149,17 @@ impl Snapshot {
             }
             Target::Channel(channel) => match self.queue(&channel.queue) {
                 None => problems.add("target/channel/queue", nothing_there(Kind::Queue, &channel.queue)),
-                Some(queue) if queue.source.broker == Broker::Embedded => {
-                    problems.add("target/channel/queue", "channels are fed by rabbitmq, redis or kafka");
+                Some(queue) => {
+                    if let Some(why) = unfollowable(&queue.source) {
+                        problems.add("target/channel/queue", why);
+                    }
                 }
-                Some(_) => {}
             },
             _ => {}
         }
     }
 
-    /// A queue that changes its broker may leave channels without one that could feed them.
+    /// A queue that changes where it leads may leave channels without one that could feed them.
     fn check_channels(&self, queue: &Queue, problems: &mut Problems) {
         for route in self.referrers(Kind::Queue, &queue.name).filter_map(|name| self.routes.get(name)) {
             if matches!(route.source.target, Target::Channel(_)) {
@@ -179,6 +180,17 @@ impl Snapshot {
                 }
             }
         }
+    }
+}
+
+/// Why nobody but its workers can have a queue's messages.
+fn unfollowable(queue: &Queue) -> Option<&'static str> {
+    match queue.broker {
+        Broker::Embedded => Some("channels are fed by rabbitmq, redis or kafka"),
+        Broker::Rabbitmq if queue.destination.exchange.as_deref().unwrap_or_default().is_empty() => {
+            Some("a channel needs an exchange: on RabbitMQ what comes by exchange \"\" is its worker's alone")
+        }
+        Broker::Rabbitmq | Broker::Redis | Broker::Kafka => None,
     }
 }
 

@@ -168,9 +168,9 @@ fn parse(template: &str, path: &Pattern) -> Result<(Box<str>, Source, Box<str>),
         None if name == "application" => Source::Application,
         None if name == "roles" => Source::Roles("".into()),
         None if name == "scopes" => Source::Scopes("".into()),
-        Some(("roles", _)) if name.starts_with("roles:") => Source::Roles(name.trim_start_matches("roles:").into()),
-        Some(("scopes", _)) if name.starts_with("scopes:") => Source::Scopes(name.trim_start_matches("scopes:").into()),
-        Some(("claims", _)) if name.starts_with("claims/") => Source::Claim(name.trim_start_matches("claims").into()),
+        Some(("roles", prefix)) if name.starts_with("roles:") => Source::Roles(prefix.into()),
+        Some(("scopes", prefix)) if name.starts_with("scopes:") => Source::Scopes(prefix.into()),
+        Some(("claims", rest)) if name.starts_with("claims/") => Source::Claim(format!("/{rest}").into()),
         _ => match path.position(name) {
             Some(at) => Source::Path(at),
             None => {

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use crate::model::{Task, TaskStatus, Timestamp};
+use crate::model::{Id, Task, TaskStatus, Timestamp};
 
 use super::database::Database;
 use super::session::{Cell, Purpose, Record, Session};
@@ -48,33 +48,20 @@ const FIELDS: [&str; 15] = [
     "callbackUrl",
 ];
 
-const INSERT: &str = "INSERT INTO gateway_task (id, queue, application, application_id, subject, status, body_hash, \
-    is_published, result, error, created_at, updated_at, finished_at, expires_at, callback_url, callback_attempts) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0)";
-static CLAIM: LazyLock<String> = LazyLock::new(|| format!("{INSERT} ON CONFLICT (id) DO NOTHING"));
-/// The rest of what is known of a task. Where its worker was faster, the end that is there already calls back now.
-static NOTE: LazyLock<String> = LazyLock::new(|| {
-    format!(
-        "{INSERT} ON CONFLICT (id) DO UPDATE SET \
-         queue = excluded.queue, application = excluded.application, application_id = excluded.application_id, \
-         subject = excluded.subject, is_published = TRUE, \
-         body_hash = CASE WHEN gateway_task.body_hash = '' THEN excluded.body_hash ELSE gateway_task.body_hash END, \
-         created_at = CASE WHEN excluded.created_at < gateway_task.created_at THEN excluded.created_at \
-         ELSE gateway_task.created_at END, \
-         callback_url = COALESCE(gateway_task.callback_url, excluded.callback_url), \
-         callback_at = CASE WHEN gateway_task.callback_url IS NULL AND excluded.callback_url IS NOT NULL \
-         THEN gateway_task.finished_at ELSE gateway_task.callback_at END"
-    )
-});
+static CLAIM: LazyLock<String> = LazyLock::new(|| format!("{} ON CONFLICT (id) DO NOTHING", insert_of(1)));
+/// Rows in one statement, the largest first: a statement's text must be known beforehand. Not more: the time that SQLite takes to find
+/// a parameter by its name grows with their number.
+static NOTE: LazyLock<[(usize, String); 2]> = LazyLock::new(|| [10, 1].map(|rows| (rows, note_of(rows))));
 /// Only ever goes on.
 static REPORT: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "{INSERT} ON CONFLICT (id) DO UPDATE SET status = excluded.status, result = excluded.result, \
+        "{} ON CONFLICT (id) DO UPDATE SET status = excluded.status, result = excluded.result, \
          error = excluded.error, updated_at = excluded.updated_at, finished_at = excluded.finished_at, \
          expires_at = excluded.expires_at, \
          callback_at = CASE WHEN gateway_task.callback_url IS NULL THEN NULL ELSE excluded.finished_at END \
          WHERE excluded.status <> 'queued' AND (gateway_task.status = 'queued' \
-         OR (gateway_task.status = 'running' AND excluded.status <> 'running'))"
+         OR (gateway_task.status = 'running' AND excluded.status <> 'running'))",
+        insert_of(1)
     )
 });
 
@@ -181,7 +168,7 @@ pub trait Tasks {
 impl Tasks for Database {
     async fn claim_task(&self, task: &Task) -> Result<TaskClaim> {
         let mut session = self.backend.open(Purpose::Runtime).await?;
-        let is_new = session.execute(&CLAIM, cells(task)?).await? > 0;
+        let is_new = session.execute(&CLAIM, cells(task)?.into()).await? > 0;
         let claim = if is_new { TaskClaim::New } else { standing(&mut *session, task).await? };
         session.commit(None).await?;
         Ok(claim)
@@ -192,8 +179,15 @@ impl Tasks for Database {
         let mut sorted: Vec<&Task> = tasks.iter().collect();
         sorted.sort_by(|one, other| one.id.cmp(&other.id));
         let mut session = self.backend.open(Purpose::Runtime).await?;
+        // A statement touches no row twice.
+        let (mut once, mut again) = (Vec::with_capacity(sorted.len()), Vec::new());
         for task in sorted {
-            session.execute(&NOTE, cells(task)?).await?;
+            let is_there = once.last().is_some_and(|last: &&Task| last.id == task.id);
+            if is_there { again.push(task) } else { once.push(task) }
+        }
+        note(&mut *session, &once).await?;
+        for task in &again {
+            note(&mut *session, std::slice::from_ref(task)).await?;
         }
         session.commit(None).await
     }
@@ -201,7 +195,7 @@ impl Tasks for Database {
     async fn report_task(&self, report: &TaskReport) -> Result<Reported> {
         let task = &report.task;
         let mut session = self.backend.open(Purpose::Runtime).await?;
-        let has_changed = session.execute(&REPORT, cells(task)?).await? > 0;
+        let has_changed = session.execute(&REPORT, cells(task)?.into()).await? > 0;
         let standing = one(&mut *session, &task.id).await?.ok_or_else(|| gone(&task.id))?;
         session.commit(None).await?;
         Ok(match standing.status {
@@ -283,6 +277,21 @@ async fn standing(session: &mut dyn Session, task: &Task) -> Result<TaskClaim> {
     Ok(TaskClaim::Same { status: there.status, is_published })
 }
 
+async fn note(session: &mut dyn Session, tasks: &[&Task]) -> Result<()> {
+    let mut rest = tasks;
+    for (size, sql) in &*NOTE {
+        while let Some((now, later)) = rest.split_at_checked(*size) {
+            let mut all = Vec::with_capacity(size * FIELDS.len());
+            for task in now {
+                all.extend(cells(task)?);
+            }
+            session.execute(sql, all).await?;
+            rest = later;
+        }
+    }
+    Ok(())
+}
+
 async fn one(session: &mut dyn Session, id: &str) -> Result<Option<Task>> {
     Ok(read_many(session, &[id.to_owned()]).await?.pop())
 }
@@ -303,19 +312,64 @@ fn gone(id: &str) -> StoreError {
     StoreError::Refused(format!("the record of task {id} can't be read"))
 }
 
+fn insert_of(rows: usize) -> String {
+    let row = |row: usize| {
+        let cells: Vec<String> = (1..=FIELDS.len()).map(|column| format!("${}", row * FIELDS.len() + column)).collect();
+        format!("({}, 0)", cells.join(", "))
+    };
+    let values: Vec<String> = (0..rows).map(row).collect();
+    format!("INSERT INTO gateway_task ({}, callback_attempts) VALUES {}", columns(), values.join(", "))
+}
+
+/// The rest of what is known of a task. Where its worker was faster, the end that is there already calls back now.
+fn note_of(rows: usize) -> String {
+    format!(
+        "{} ON CONFLICT (id) DO UPDATE SET \
+         queue = excluded.queue, application = excluded.application, application_id = excluded.application_id, \
+         subject = excluded.subject, is_published = TRUE, \
+         body_hash = CASE WHEN gateway_task.body_hash = '' THEN excluded.body_hash ELSE gateway_task.body_hash END, \
+         created_at = CASE WHEN excluded.created_at < gateway_task.created_at THEN excluded.created_at \
+         ELSE gateway_task.created_at END, \
+         callback_url = COALESCE(gateway_task.callback_url, excluded.callback_url), \
+         callback_at = CASE WHEN gateway_task.callback_url IS NULL AND excluded.callback_url IS NOT NULL \
+         THEN gateway_task.finished_at ELSE gateway_task.callback_at END",
+        insert_of(rows)
+    )
+}
+
 fn columns() -> String {
     FIELDS.map(super::statement::snake).join(", ")
 }
 
-fn cells(task: &Task) -> Result<Vec<Cell>> {
-    let value = serde_json::to_value(task).map_err(|error| StoreError::Refused(error.to_string()))?;
-    let refused = |field: &str, why: String| StoreError::Refused(format!("a task's {field} {why}"));
-    let cell = |(field, holds): (&&str, &Holds)| match holds {
-        // Any JSON may stand there: the column keeps it letter by letter.
-        Holds::Json => Ok(Cell::Json(value.get(*field).filter(|value| !value.is_null()).map(Value::to_string))),
-        _ => Cell::of(value.get(*field), *holds).map_err(|why| refused(field, why)),
+/// In the order of the columns.
+fn cells(task: &Task) -> Result<[Cell; FIELDS.len()]> {
+    let text = |field: &str, text: Option<&str>| match text {
+        Some(text) if text.contains('\0') => {
+            let why = "holds a NUL character, which can't be stored";
+            Err(StoreError::Refused(format!("a task's {field} {why}")))
+        }
+        text => Ok(Cell::Text(text.map(str::to_owned))),
     };
-    FIELDS.iter().zip(&SHAPE).map(cell).collect()
+    // Any JSON may stand there: the column keeps it letter by letter.
+    let json = |value: Option<&Value>| Cell::Json(value.filter(|value| !value.is_null()).map(Value::to_string));
+    let time = |at: Option<Timestamp>| Cell::Integer(at.map(Timestamp::micros));
+    Ok([
+        text("id", Some(&task.id))?,
+        text("queue", Some(&task.queue))?,
+        text("application", task.application.as_deref())?,
+        Cell::Id(task.application_id.map(Id::uuid)),
+        text("subject", task.subject.as_deref())?,
+        Cell::text(task.status.word()),
+        text("body hash", Some(&task.body_hash))?,
+        Cell::Boolean(Some(task.is_published)),
+        json(task.result.as_ref()),
+        json(task.error.as_ref()),
+        time(Some(task.created_at)),
+        time(Some(task.updated_at)),
+        time(task.finished_at),
+        time(Some(task.expires_at)),
+        text("callback URL", task.callback_url.as_deref())?,
+    ])
 }
 
 /// A row that can't be read is as good as none: the task's id still tells whose it is.

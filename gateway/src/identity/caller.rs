@@ -6,9 +6,10 @@ use std::sync::Arc;
 use gateway_config::model::Timestamp;
 use gateway_config::snapshot::{Caller, Code, CompiledApplication, Snapshot, Token, Verified};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use serde_json::Value;
 
 use super::key::{KeyCaller, Keys};
-use super::token::Tokens;
+use super::token::{self, Tokens};
 
 /// The header that carries an API key.
 pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -61,6 +62,15 @@ impl<'h> Presented<'h> {
     pub(crate) fn keep(&self) -> Kept {
         Kept { key: self.key.map(Into::into), token: self.token.map(Into::into) }
     }
+}
+
+/// What the caller's token says of itself: of the very token that was verified, and only where a signature vouches for it. Of a token
+/// whose issuer was asked, only the answer counts.
+pub(crate) fn claims(snapshot: &Snapshot, headers: &HeaderMap, caller: &Caller) -> Option<Value> {
+    let token = caller.verified()?.token.as_ref()?;
+    let issuer = snapshot.issuer(&token.issuer)?;
+    let is_signed = issuer.secret.is_some() || issuer.public_key_pem.is_some() || issuer.jwks_url.is_some();
+    token::claims(Presented::of(headers).ok()?.token.filter(|_| is_signed)?)
 }
 
 impl Kept {
@@ -141,6 +151,11 @@ fn application_of<'s>(snapshot: &'s Snapshot, token: &Token) -> Option<&'s Arc<C
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use gateway_config::model::{Configuration, Item, JwtAlgorithm, JwtIssuer};
+    use gateway_config::snapshot::compile;
+
     use super::*;
 
     fn presented(lines: &[(HeaderName, &str)]) -> Result<(Option<String>, Option<String>), Code> {
@@ -162,6 +177,46 @@ mod tests {
         assert_eq!(presented(&[(authorization(), "bEaReR  t ")]), Ok((None, some("t"))));
         assert_eq!(presented(&[(authorization(), "Basic dTpw")]), Ok((None, None)));
         assert_eq!(presented(&[(X_API_KEY, "k"), (authorization(), "Bearer t")]), Ok((some("k"), some("t"))));
+    }
+
+    #[test]
+    fn claims_are_those_of_the_verified_token_in_the_line_that_showed_it_and_only_where_they_are_signed() {
+        let payload = URL_SAFE_NO_PAD.encode(r#"{"rooms": [7]}"#);
+        let jwt = format!("{}.{payload}.AAAA", URL_SAFE_NO_PAD.encode(r#"{"alg": "HS256"}"#));
+        let token = |issuer: &str| Token {
+            issuer: issuer.into(),
+            subject: None,
+            client: None,
+            roles: Vec::new(),
+            scopes: Vec::new(),
+            expires_at: None,
+        };
+        let issuer = |name: &str| JwtIssuer { name: name.to_owned(), issuer: name.to_owned(), ..JwtIssuer::default() };
+        let mut configuration = Configuration::default();
+        let secret = serde_json::from_value(serde_json::json!("env:GATEWAY_SECRET_X")).unwrap();
+        let algorithms = vec![JwtAlgorithm::HS256];
+        let signing = JwtIssuer { secret: Some(secret), algorithms, audiences: vec!["a".into()], ..issuer("signs") };
+        let asked = JwtIssuer { introspection_url: Some("https://id.example/".to_owned()), ..issuer("asked") };
+        for issuer in [signing, asked] {
+            configuration.put(Item::Issuer(Arc::new(issuer)));
+        }
+        let snapshot = compile(&configuration, 1).unwrap();
+        let verified =
+            |token: Option<Token>| Caller::Verified(Verified { token: token.map(Arc::new), ..Verified::default() });
+        let claims = |line: &str, caller: &Caller| {
+            let headers = HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_str(line).unwrap())]);
+            super::claims(&snapshot, &headers, caller)
+        };
+        let by_token = verified(Some(token("signs")));
+        let bearer = format!("Bearer {jwt}");
+        assert_eq!(claims(&bearer, &by_token), Some(serde_json::json!({"rooms": [7]})));
+        for line in [format!("Foo {jwt}"), format!("Basic {jwt}"), jwt.clone(), format!("Foo a.{payload}.b")] {
+            assert_eq!(claims(&line, &by_token), None, "{line}");
+        }
+        for caller in [verified(None), Caller::Anonymous, verified(Some(token("asked"))), verified(Some(token("gone")))]
+        {
+            assert_eq!(claims(&bearer, &caller), None, "{caller:?}");
+        }
     }
 
     #[test]

@@ -8,5 +8,5 @@ pub(crate) mod secrets;
 pub(crate) mod signing;
 pub(crate) mod token;
 
-pub(crate) use caller::{Identity, Presented};
+pub(crate) use caller::{Identity, Presented, claims};
 pub(crate) use signing::{JWKS_CACHE_CONTROL, Signer};

@@ -17,6 +17,7 @@ use super::Queues;
 use super::body;
 use super::broker::Message;
 use super::event::{self, Envelope, NotJson};
+use super::flight::Outcome;
 use super::spooling::refusal_of;
 use super::task::{Claim, NewTask, check_callback};
 use crate::policy::body::is_encoded;
@@ -154,14 +155,22 @@ async fn read(queue: &CompiledQueue, session: &mut Session, ctx: &RequestCtx) ->
 }
 
 /// Claims the task where it must be told from others, publishes, and notes it. Answers the task's status.
-async fn publish(queues: &Queues, message: Message, task: NewTask) -> Result<&'static str, Refusal> {
-    if task.is_idempotent {
-        match queues.tasks.claim(&task).await {
-            Claim::New | Claim::Unknown => {}
-            Claim::Same(status) => return Ok(status),
-            Claim::OtherBody => return Err(Refusal::new(Code::IdempotencyMismatch)),
-        }
+async fn publish(queues: &Queues, message: Message, task: NewTask) -> Outcome {
+    if !task.is_idempotent {
+        return publish_new(queues, message, task).await;
     }
+    let (id, body_hash) = (task.id, task.body_hash.clone());
+    let claiming = async {
+        match queues.tasks.claim(&task).await {
+            Claim::New | Claim::Unknown => publish_new(queues, message, task).await,
+            Claim::Same(status) => Ok(status),
+            Claim::OtherBody => Err(Refusal::new(Code::IdempotencyMismatch)),
+        }
+    };
+    queues.flights.one(id, &body_hash, claiming).await
+}
+
+async fn publish_new(queues: &Queues, message: Message, task: NewTask) -> Outcome {
     let patience = Duration::from_millis(u64::from(message.queue.source.confirm_timeout_ms));
     let published = queues.publish_or_keep(&message, patience).await;
     published.map_err(|error| refusal_of(&message, &error))?;

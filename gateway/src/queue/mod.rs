@@ -7,6 +7,7 @@ mod body;
 pub(crate) mod broker;
 pub(crate) mod channel;
 mod event;
+mod flight;
 mod open;
 mod report;
 mod settings;
@@ -30,6 +31,7 @@ use crate::request::RequestCtx;
 use accept::{NotAccepted, accept};
 use broker::{Brokers, PublishError, Source};
 use channel::Feeds;
+use flight::Flights;
 use spool::Spool;
 use task::{TaskKeys, Tasks};
 
@@ -42,6 +44,7 @@ pub(crate) struct Queues {
     tasks: Arc<Tasks>,
     brokers: Brokers,
     spool: Arc<Spool>,
+    flights: Flights,
     feeds: Feeds,
     /// Without a slash at the end.
     public_url: Option<String>,

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::Queues;
 use super::broker::{Brokers, Deliverer, DeliverySettings, Embedded};
 use super::channel::Feeds;
+use super::flight::Flights;
 use super::report::Reporter;
 use super::settings::word;
 use super::spool::Spool;
@@ -86,6 +87,7 @@ impl Queues {
             tasks,
             brokers: brokers.with_embedded(embedded),
             spool: spool.clone(),
+            flights: Flights::default(),
             feeds: Feeds::default(),
             public_url: asked.public_url.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
             local_url: format!("http://{}", reachable(local)),

@@ -61,6 +61,14 @@ impl Outlet for ToBrokers {
             Err(error) => Sent::Later(error.to_string()),
         }
     }
+
+    async fn gave_up(&self, record: &Record) {
+        let Some(live) = self.current.get() else { return };
+        let why = "its broker refuses the message";
+        if let Err(error) = self.queues.tasks.give_up(&record.id, why, &live.snapshot).await {
+            tracing::warn!(%error, task = %record.id, "a task whose message was put aside still says that it is queued");
+        }
+    }
 }
 
 pub(super) fn find(current: &Current, id: Id<Queue>) -> Option<Arc<CompiledQueue>> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use gateway_config::client::Client;
 use gateway_config::clock::{Clock, SystemClock};
 use gateway_config::model::{JwtIssuer, Timestamp};
-use gateway_config::snapshot::{Caller, Code, Counters, Outcome, Refusal, Snapshot, known};
+use gateway_config::snapshot::{Caller, CompiledQueue, Counters, Filter, Outcome, Refusal, Snapshot, known};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -51,7 +51,12 @@ pub(super) struct Open {
     issuer: Option<Arc<JwtIssuer>>,
     request_id: HeaderValue,
     connection: Arc<Connection>,
+    /// Of a channel: what its client sees.
+    view: Option<View>,
 }
+
+/// Messages of which queue, and which of them.
+type View = (Arc<CompiledQueue>, Filter);
 
 /// In the register until this is dropped.
 pub(crate) struct OpenStream {
@@ -96,6 +101,7 @@ impl Streams {
             issuer,
             request_id: ctx.id.clone(),
             connection,
+            view: ctx.decision.as_ref().and_then(|decision| view(&decision.outcome)),
         };
         let until = expiry(&live.snapshot, &open.caller);
         let number = self.register.lock().add(Arc::new(open), until);
@@ -137,7 +143,7 @@ impl Streams {
             let caller = self.caller(&live.snapshot, &open, now);
             let until = expiry(&live.snapshot, &caller);
             match refusal(&live.snapshot, &open, caller) {
-                Some(code) => self.end(number, &open, code),
+                Some(why) => self.end(number, &open, why),
                 // What has run out and is let in all the same is looked at again later.
                 None => {
                     let later = Timestamp::from_micros(now.micros().saturating_add(1_000_000));
@@ -158,9 +164,9 @@ impl Streams {
         }
     }
 
-    fn end(self: &Arc<Self>, number: u64, open: &Arc<Open>, code: Code) {
+    fn end(self: &Arc<Self>, number: u64, open: &Arc<Open>, why: &'static str) {
         let request_id = open.request_id.to_str().unwrap_or_default();
-        tracing::info!(request_id, code = code.as_str(), "a stream was ended: its caller has lost access");
+        tracing::info!(request_id, code = why, "a stream was ended: its caller has lost access");
         if !self.with_open(number, |open| open.connection.end()) {
             return;
         }
@@ -203,15 +209,36 @@ impl Inquiry for Settled {
     }
 }
 
-/// Why the stream would not be let in now; `None` too where that has nothing to do with who calls.
-fn refusal(snapshot: &Snapshot, open: &Open, caller: Caller) -> Option<Code> {
+fn view(outcome: &Outcome) -> Option<View> {
+    match outcome {
+        Outcome::Subscribe(queue, filter) => Some((queue.clone(), filter.clone())),
+        _ => None,
+    }
+}
+
+/// Whether a client of a channel would see the same messages.
+fn is_same(one: &View, other: &View) -> bool {
+    let place = |view: &View| {
+        let queue = &view.0.source;
+        (queue.broker, queue.connection.clone(), queue.destination.clone())
+    };
+    one.1 == other.1 && place(one) == place(other)
+}
+
+/// Why the stream would not be let in now; `None` too where that has nothing to do with who calls. What a channel shows is for the
+/// configuration to say at any time: a stream that shows something else than it would now ends, so that its client comes back.
+fn refusal(snapshot: &Snapshot, open: &Open, caller: Caller) -> Option<&'static str> {
     let Next::Decided(judgement) = judge(snapshot, &open.head, &open.client, &mut Settled(caller)) else { return None };
     if judgement.own.is_some() && !matches!(judgement.caller, Caller::Anonymous) {
         // One of the gateway's own, which no route lets in: whoever is known and in good standing sees it.
-        return known(&judgement.caller, open.client.address).err().map(|refusal| refusal.code);
+        return known(&judgement.caller, open.client.address).err().map(|refusal| refusal.code.as_str());
     }
-    match judgement.decision.outcome {
-        Outcome::Refuse(refusal) if refusal.code.is_about_access() => Some(refusal.code),
-        _ => None,
+    match &judgement.decision.outcome {
+        Outcome::Refuse(refusal) if refusal.code.is_about_access() => Some(refusal.code.as_str()),
+        now => {
+            let before = open.view.as_ref()?;
+            let is_unchanged = view(now).is_some_and(|now| is_same(before, &now));
+            (!is_unchanged).then_some("channel_changed")
+        }
     }
 }

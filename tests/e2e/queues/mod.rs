@@ -1,7 +1,9 @@
 //! Requests for later: from the 202 to the worker, and what the client hears of it.
 
+mod channel;
 mod documented;
 mod embedded;
+mod faults;
 mod operators;
 mod publish;
 mod tasks;

@@ -32,7 +32,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 pub(crate) struct TestMessage {
     /// The event's `data`. It is not checked against the queue's schema. Absent: `{"test": true}`.
     #[serde(default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Value)]
     data: Option<Value>,
 }
 

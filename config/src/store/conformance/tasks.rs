@@ -55,10 +55,13 @@ pub(super) async fn a_task_reads_back_and_what_is_not_there_is_left_out(subject:
     store.note_tasks(&[full.clone(), bare.clone()]).await?;
     assert_eq!(read(subject, "full").await?, full);
     assert_eq!(read(subject, "bare").await?, bare);
-    let many: Vec<Task> = (0..150).map(|number| task(&format!("m{number}"), 7)).collect();
-    store.note_tasks(&many).await?;
+    // One comes twice, and the second time more is known of it.
+    let again = Task { callback_url: Some(URL.to_owned()), ..task("m7", 7) };
+    let many: Vec<Task> = (0..167).map(|number| task(&format!("m{number}"), 7)).collect();
+    store.note_tasks(&[many.clone(), vec![again.clone()]].concat()).await?;
+    assert_eq!(read(subject, "m7").await?.callback_url, again.callback_url);
     let ids: Vec<String> = many.iter().map(|task| task.id.clone()).chain(["ghost".to_owned()]).collect();
-    assert_eq!(store.tasks(&ids).await?.len(), 150);
+    assert_eq!(store.tasks(&ids).await?.len(), 167);
     assert_eq!(store.tasks(&[]).await?, []);
     Ok(())
 }

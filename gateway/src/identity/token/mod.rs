@@ -26,6 +26,7 @@ use gateway_config::model::{JwtIssuer, Timestamp};
 use gateway_config::snapshot::{Code, Snapshot, Token};
 use parking_lot::RwLock;
 use prometheus::IntCounterVec;
+use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::identity::egress::Egress;
@@ -262,6 +263,11 @@ impl Tokens {
         let sources = verifiers.iter().filter_map(|verifier| verifier.source());
         join_all(sources.map(|source| source.keep_fresh(&self.fetcher, now, self.pace))).await;
     }
+}
+
+/// What a signed token says. Whoever asks has seen to it that it was verified.
+pub(crate) fn claims(presented: &str) -> Option<Value> {
+    Compact::parse(presented).map(|parts| parts.claims)
 }
 
 /// Whether the issuer is served as it was, and the key still counts.

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use gateway_config::model::Queue;
 use gateway_config::snapshot::CompiledQueue;
 use thiserror::Error;
 
@@ -87,6 +88,9 @@ pub(crate) trait Broker: fmt::Debug + Send + Sync {
 
     /// Messages that wait and consumers that are there, where the broker tells.
     async fn depth(&self, queue: &CompiledQueue) -> Result<Depth, PublishError>;
+
+    /// A channel leads from this queue's topic to clients: sooner or later somebody will follow it, here or on another gateway.
+    fn will_be_followed(&self, _queue: &Queue) {}
 
     /// Everything that comes to the queue's topic from now on, beside whoever else consumes it: nothing is taken from workers.
     async fn follow(&self, _queue: &CompiledQueue) -> Result<Box<dyn Source>, PublishError> {

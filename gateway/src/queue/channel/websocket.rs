@@ -48,9 +48,9 @@ pub(super) fn ping() -> Bytes {
     frame(PING, b"")
 }
 
-/// A goodbye with its reason's number.
-pub(super) fn close(code: u16) -> Bytes {
-    frame(CLOSE, &code.to_be_bytes())
+/// A goodbye with its reason, in a number and in a few words.
+pub(super) fn close(code: u16, why: &str) -> Bytes {
+    frame(CLOSE, &[&code.to_be_bytes(), why.as_bytes()].concat())
 }
 
 fn frame(opcode: u8, payload: &[u8]) -> Bytes {
@@ -95,14 +95,18 @@ impl Ear {
     pub(super) fn next(&mut self) -> Heard {
         loop {
             let Some((opcode, mask, begin, length)) = self.head() else {
-                return if self.0.len() > LARGEST + 14 { Heard::Over(close(1009)) } else { Heard::Nothing };
+                return if self.0.len() > LARGEST + 14 {
+                    Heard::Over(close(1009, "too large"))
+                } else {
+                    Heard::Nothing
+                };
             };
             let is_control = opcode & 0x8 != 0;
             if length > if is_control { LARGEST_CONTROL } else { LARGEST } {
-                return Heard::Over(close(1009));
+                return Heard::Over(close(1009, "too large"));
             }
             // Clients must mask.
-            let Some(mask) = mask else { return Heard::Over(close(1002)) };
+            let Some(mask) = mask else { return Heard::Over(close(1002, "not masked")) };
             if self.0.len() < begin + length {
                 return Heard::Nothing;
             }
@@ -178,20 +182,20 @@ mod tests {
                     heard.push(found);
                 }
             }
-            assert_eq!(heard, [Heard::Answer(frame(PONG, b"abc")), Heard::Over(close(1000))], "{size}");
+            assert_eq!(heard, [Heard::Answer(frame(PONG, b"abc")), Heard::Over(close(1000, ""))], "{size}");
         }
     }
 
     #[test]
     fn frames_that_break_the_rules_end_it() {
-        for (bytes, code) in [
-            (vec![0x81, 0x02, b'h', b'i'], 1002),
-            (vec![0x82, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0], 1009),
-            (vec![0x89, 0xfe, 0, 126, 0, 0, 0, 0], 1009),
+        for (bytes, goodbye) in [
+            (vec![0x81, 0x02, b'h', b'i'], close(1002, "not masked")),
+            (vec![0x82, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0], close(1009, "too large")),
+            (vec![0x89, 0xfe, 0, 126, 0, 0, 0, 0], close(1009, "too large")),
         ] {
             let mut ear = Ear::default();
             ear.hear(&bytes);
-            assert_eq!(ear.next(), Heard::Over(close(code)));
+            assert_eq!(ear.next(), Heard::Over(goodbye));
         }
     }
 }

@@ -13,6 +13,8 @@ use super::frame::{Found, decode};
 use crate::replace::replace;
 
 const CURSOR: &str = "cursor";
+/// Events that no broker takes, one behind the other.
+const REFUSED: &str = "refused.json";
 /// A segment that has grown beyond this is followed by the next.
 const SEGMENT_BYTES: u64 = 16 << 20;
 
@@ -40,6 +42,10 @@ impl Log {
     /// Opens or makes it, and mends what a crash has left. The second answer says what could not be read.
     pub(super) fn open(dir: &Path) -> io::Result<(Self, Vec<String>)> {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        // The name of the folder must be as durable as what stands in it.
+        if let Some(above) = dir.parent() {
+            File::open(above)?.sync_all()?;
+        }
         let mut log = Self {
             dir: dir.to_owned(),
             writing: None,
@@ -53,8 +59,12 @@ impl Log {
         for segment in segments.iter().copied().filter(|segment| *segment < log.start.segment) {
             fs::remove_file(log.path(segment))?;
         }
-        log.end = log.start;
         let first = log.start.segment;
+        if log.start.offset > 0 && !segments.contains(&first) {
+            // It went before the cursor could be written: all of it was published.
+            log.start = Position { segment: first + 1, offset: 0 };
+        }
+        log.end = log.start;
         for segment in segments.into_iter().filter(|segment| *segment >= first) {
             log.recover(segment, &mut troubles)?;
         }
@@ -81,9 +91,13 @@ impl Log {
                         path.display(),
                         length - offset
                     ));
-                    // Kept aside for whoever wants to look: it may be more than a torn end.
-                    fs::write(path.with_extension("torn"), rest)?;
-                    cut(&path, offset)?;
+                    // Kept aside for whoever wants to look: it may be more than a torn end. On a full disk it stays where it is.
+                    let aside = path.with_extension("torn");
+                    if fs::write(&aside, rest).is_ok() {
+                        cut(&path, offset)?;
+                    } else {
+                        let _ = fs::remove_file(&aside);
+                    }
                     break;
                 }
             }
@@ -114,9 +128,12 @@ impl Log {
         }
         if let Err(error) = self.write(frames) {
             self.writing = None;
+            let path = self.path(self.end.segment);
             // Best effort: what stays behind is cut off at the next start, or published under the id that the client was told.
-            let _ = cut(&self.path(self.end.segment), self.end.offset);
-            self.end = Position { segment: self.end.segment + 1, offset: 0 };
+            let is_gone = if self.end.offset == 0 { fs::remove_file(&path) } else { cut(&path, self.end.offset) };
+            if is_gone.is_err() || self.end.offset > 0 {
+                self.end = Position { segment: self.end.segment + 1, offset: 0 };
+            }
             return Err(error);
         }
         self.end.offset += frames.len() as u64;
@@ -150,21 +167,31 @@ impl Log {
         self.waiting = self.waiting.saturating_sub(count);
         self.bytes = self.bytes.saturating_sub(bytes);
         let from = std::mem::replace(&mut self.start, to);
-        if to == self.end && self.end.offset > 0 {
-            // Nothing waits: what comes next goes into a new segment, and this one can go.
-            self.writing = None;
-            self.end = Position { segment: self.end.segment + 1, offset: 0 };
+        if self.waiting == 0 {
+            // Nothing waits: what comes next goes into a new segment, and all others can go, also those whose ends were cut off.
+            if self.end.offset > 0 {
+                self.writing = None;
+                self.end = Position { segment: self.end.segment + 1, offset: 0 };
+            }
             self.start = self.end;
         }
-        let text = format!("{} {}\n", self.start.segment, self.start.offset);
-        replace(&self.dir.join(CURSOR), |file| file.write_all(text.as_bytes()))?;
+        // Before the cursor is written, for which a full disk has no room else. A segment that is not there was published.
         for segment in from.segment..self.start.segment {
             match fs::remove_file(self.path(segment)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
         }
-        Ok(())
+        let text = format!("{} {}\n", self.start.segment, self.start.offset);
+        replace(&self.dir.join(CURSOR), |file| file.write_all(text.as_bytes()))
+    }
+
+    /// Keeps an event for whoever wants to look; on disk when this returns.
+    pub(super) fn put_aside(&self, event: &[u8]) -> io::Result<()> {
+        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(self.dir.join(REFUSED))?;
+        file.write_all(&[event, b"\n"].concat())?;
+        file.sync_data()?;
+        File::open(&self.dir)?.sync_all()
     }
 
     fn segments(&self) -> io::Result<Vec<u64>> {

@@ -10,7 +10,7 @@ mod tests;
 mod writer;
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -74,6 +74,10 @@ impl Spool {
     /// Opens the folder and what earlier runs left in it.
     pub(crate) fn open(dir: &Path, most_bytes: u64) -> io::Result<Arc<Self>> {
         fs::create_dir_all(dir)?;
+        // The folder must be as durable as what stands in it.
+        for above in dir.ancestors().skip(1).take(2) {
+            File::open(above)?.sync_all()?;
+        }
         let mut queues = HashMap::new();
         for entry in fs::read_dir(dir)? {
             let entry = entry?;

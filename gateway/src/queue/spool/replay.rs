@@ -1,12 +1,14 @@
 //! Publishing what was spooled, in order, once its broker is back.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream;
+use tokio::task::unconstrained;
 use tokio_util::sync::CancellationToken;
 
 use super::log::Entry;
@@ -35,6 +37,9 @@ pub(crate) enum Sent {
 #[async_trait]
 pub(crate) trait Outlet: Send + Sync {
     async fn publish(&self, record: &Record) -> Sent;
+
+    /// It was put aside.
+    async fn gave_up(&self, record: &Record);
 }
 
 impl Spool {
@@ -91,8 +96,13 @@ async fn pass(spooled: &Arc<Spooled>, outlet: &Arc<dyn Outlet>) -> Result<(), St
         // It is counted, but not on disk yet.
         return Err("on their way to the disk".to_owned());
     }
-    let sending = entries.into_iter().map(|entry| send(entry, outlet.clone()));
-    let mut sending = stream::iter(sending).buffered(WINDOW);
+    let is_broken = Arc::<AtomicBool>::default();
+    // A budget that ran out in the middle would wake those that it stopped the last first, and they would begin in that order.
+    let begin = |entry| unconstrained(send(spooled.clone(), entry, outlet.clone(), is_broken.clone()));
+    let mut sending = entries.into_iter().map(begin);
+    // One goes ahead: many that wait for a connection would be woken in any order.
+    let first = stream::iter(sending.next()).buffered(1);
+    let mut sending = first.chain(stream::iter(sending).buffered(WINDOW));
     let (mut last, mut count, mut bytes, mut failed) = (None, 0, 0, None);
     while let Some((entry, sent)) = sending.next().await {
         match sent {
@@ -120,14 +130,38 @@ async fn pass(spooled: &Arc<Spooled>, outlet: &Arc<dyn Outlet>) -> Result<(), St
     failed.map_or(Ok(()), Err)
 }
 
-async fn send(entry: Entry, outlet: Arc<dyn Outlet>) -> (Entry, Result<(), String>) {
+/// Begun in order. Behind one that is known to have failed nothing is begun any more: it would overtake that one.
+async fn send(
+    spooled: Arc<Spooled>,
+    entry: Entry,
+    outlet: Arc<dyn Outlet>,
+    is_broken: Arc<AtomicBool>,
+) -> (Entry, Result<(), String>) {
+    if is_broken.load(Ordering::Relaxed) {
+        return (entry, Err("one before it waits".to_owned()));
+    }
     let sent = match outlet.publish(&entry.record).await {
         Sent::Done => Ok(()),
-        Sent::Later(why) => Err(why),
+        Sent::Later(why) => {
+            is_broken.store(true, Ordering::Relaxed);
+            Err(why)
+        }
         Sent::Never(why) => {
-            tracing::error!(task = %entry.record.id, why, "a spooled message can't be published and was dropped");
-            Ok(())
+            let aside = put_aside(spooled, entry.record.event.clone()).await;
+            if aside.is_ok() {
+                tracing::error!(task = %entry.record.id, why, "a spooled message can't be published and was put aside");
+                outlet.gave_up(&entry.record).await;
+            } else {
+                is_broken.store(true, Ordering::Relaxed);
+            }
+            aside
         }
     };
     (entry, sent)
+}
+
+async fn put_aside(spooled: Arc<Spooled>, event: Bytes) -> Result<(), String> {
+    let writing = tokio::task::spawn_blocking(move || spooled.log.lock().put_aside(&event));
+    let written = writing.await.map_err(|error| error.to_string())?;
+    written.map_err(|error| format!("a message that no broker takes could not be put aside: {error}"))
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use async_trait::async_trait;
 use gateway_config::clock::new_id;
 use gateway_config::master_key::MasterKey;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::log::Log;
@@ -99,7 +100,7 @@ fn what_was_published_is_not_read_again_and_its_segments_go() {
     let more = record(queue, "more");
     log.append(&framed(&more), 1).unwrap();
     assert_eq!(all(&log), [more]);
-    assert_eq!(segments(dir.path()).len(), 2, "one is empty of what waits and goes with the next advance");
+    assert_eq!(segments(dir.path()).len(), 1, "the others went");
 }
 
 #[test]
@@ -116,11 +117,80 @@ fn a_full_disk_costs_the_messages_it_refused_and_no_other() {
     assert_eq!(log.waiting(), 1);
 }
 
+#[test]
+fn a_full_disk_gets_room_by_what_is_published_though_no_cursor_can_be_written() {
+    let (dir, queue) = (tempfile::tempdir().unwrap(), Id::new(new_id()));
+    let (mut log, _) = Log::open(dir.path()).unwrap();
+    let records = [record(queue, "one"), record(queue, "two")];
+    for record in &records {
+        log.append(&framed(record), 1).unwrap();
+    }
+    let read = log.reader().read(log.start(), 2, usize::MAX).unwrap();
+    log.advance(read[0].next, 1, read[0].bytes).unwrap();
+    let cursor = fs::read(dir.path().join("cursor")).unwrap();
+    // Nothing can be renamed onto a folder.
+    fs::remove_file(dir.path().join("cursor")).unwrap();
+    fs::create_dir(dir.path().join("cursor")).unwrap();
+    log.advance(read[1].next, 1, read[1].bytes).unwrap_err();
+    assert_eq!(segments(dir.path()), Vec::<PathBuf>::new());
+    // As a crash leaves it: the cursor is in a segment that is gone.
+    fs::remove_dir(dir.path().join("cursor")).unwrap();
+    fs::write(dir.path().join("cursor"), cursor).unwrap();
+    let (mut log, _) = Log::open(dir.path()).unwrap();
+    assert_eq!((all(&log), log.waiting()), (Vec::new(), 0));
+    let more = record(queue, "more");
+    log.append(&framed(&more), 1).unwrap();
+    assert_eq!(all(&log), std::slice::from_ref(&more));
+    assert_eq!(all(&Log::open(dir.path()).unwrap().0), [more]);
+}
+
+/// What comes after a restart, or after a write that failed, goes into another segment.
+#[test]
+fn a_full_disk_gets_room_by_what_is_published_from_before_the_last_segment() {
+    let (dir, queue) = (tempfile::tempdir().unwrap(), Id::new(new_id()));
+    let (mut log, _) = Log::open(dir.path()).unwrap();
+    log.append(&framed(&record(queue, "kept")), 1).unwrap();
+    let (mut log, _) = Log::open(dir.path()).unwrap();
+    std::os::unix::fs::symlink("/dev/full", dir.path().join(format!("{:020}.log", 1))).unwrap();
+    log.append(&framed(&record(queue, "lost")), 1).unwrap_err();
+    let read = log.reader().read(log.start(), 2, usize::MAX).unwrap();
+    log.advance(read[0].next, 1, read[0].bytes).unwrap();
+    assert_eq!(segments(dir.path()), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_torn_end_that_cannot_be_kept_aside_stays_where_it_is() {
+    let (dir, queue) = (tempfile::tempdir().unwrap(), Id::new(new_id()));
+    let one = record(queue, "one");
+    let torn = [framed(&one), framed(&one)[..20].to_vec()].concat();
+    let path = dir.path().join(format!("{:020}.log", 0));
+    fs::write(&path, &torn).unwrap();
+    std::os::unix::fs::symlink("/dev/full", path.with_extension("torn")).unwrap();
+    let (mut log, troubles) = Log::open(dir.path()).unwrap();
+    assert_eq!((all(&log), troubles.len()), (vec![one.clone()], 1));
+    assert_eq!(fs::read(&path).unwrap(), torn);
+    let more = record(queue, "more");
+    log.append(&framed(&more), 1).unwrap();
+    assert_eq!(all(&log), [one, more]);
+}
+
+#[test]
+fn refused_messages_leave_no_files_behind() {
+    let (dir, queue) = (tempfile::tempdir().unwrap(), Id::new(new_id()));
+    let (mut log, _) = Log::open(dir.path()).unwrap();
+    for _ in 0..3 {
+        std::os::unix::fs::symlink("/dev/full", dir.path().join(format!("{:020}.log", 0))).unwrap();
+        log.append(&framed(&record(queue, "lost")), 1).unwrap_err();
+        assert_eq!(segments(dir.path()), Vec::<PathBuf>::new());
+    }
+}
+
 /// Takes messages while it is up.
 #[derive(Default)]
 struct Worker {
     is_up: AtomicBool,
     taken: Mutex<Vec<String>>,
+    given_up: Mutex<Vec<Vec<u8>>>,
     asked: AtomicUsize,
     heard: Notify,
 }
@@ -140,6 +210,10 @@ impl Outlet for Worker {
         };
         self.heard.notify_one();
         sent
+    }
+
+    async fn gave_up(&self, record: &Record) {
+        self.given_up.lock().push(record.event.to_vec());
     }
 }
 
@@ -174,10 +248,58 @@ async fn what_was_kept_comes_in_order_when_the_broker_is_back_also_after_a_resta
     while spool.holds(queue) {
         tokio::task::yield_now().await;
     }
+    assert_eq!(*worker.given_up.lock(), [b"poison"]);
+    let aside = dir.path().join(queue.to_string()).join("refused.json");
+    assert_eq!(fs::read(aside).unwrap(), b"poison\n");
     // Another queue that nobody knew before.
     let other = Id::new(new_id());
     spool.keep(record(other, "new")).await.unwrap();
     until(&worker, |worker| worker.taken.lock().last().is_some_and(|last| last == "new")).await;
+    stop.cancel();
+    replaying.await.unwrap();
+}
+
+/// Needs much of a task's budget for each message, and does not take the fifth at first.
+struct Fussy {
+    room: Semaphore,
+    has_refused: AtomicBool,
+    taken: watch::Sender<Vec<String>>,
+}
+
+#[async_trait]
+impl Outlet for Fussy {
+    async fn publish(&self, record: &Record) -> Sent {
+        for _ in 0..20 {
+            drop(self.room.acquire().await);
+        }
+        if record.event == "5" && !self.has_refused.swap(true, Ordering::SeqCst) {
+            return Sent::Later("not that".to_owned());
+        }
+        let text = String::from_utf8(record.event.to_vec()).unwrap();
+        self.taken.send_modify(|taken| taken.push(text));
+        Sent::Done
+    }
+
+    async fn gave_up(&self, _record: &Record) {}
+}
+
+#[tokio::test]
+async fn nothing_overtakes_what_is_slow_or_waits() {
+    let (dir, queue) = (tempfile::tempdir().unwrap(), Id::new(new_id()));
+    let texts: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+    let spool = Spool::open(dir.path(), u64::MAX).unwrap();
+    for text in &texts {
+        spool.keep(record(queue, text)).await.unwrap();
+    }
+    let fussy = Arc::new(Fussy {
+        room: Semaphore::new(1000),
+        has_refused: AtomicBool::default(),
+        taken: watch::Sender::new(Vec::new()),
+    });
+    let stop = CancellationToken::new();
+    let replaying = tokio::spawn(spool.clone().replay(fussy.clone(), stop.clone()));
+    let mut taken = fussy.taken.subscribe();
+    assert_eq!(*taken.wait_for(|taken| taken.len() >= texts.len()).await.unwrap(), texts);
     stop.cancel();
     replaying.await.unwrap();
 }

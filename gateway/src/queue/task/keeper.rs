@@ -40,7 +40,10 @@ impl Keeper {
                     if came == 0 {
                         return;
                     }
-                    let () = stop.run_until_cancelled(tokio::time::sleep(GATHER)).await.unwrap_or_default();
+                    // Where many come there are enough already.
+                    if batch.len() < AT_ONCE {
+                        let () = stop.run_until_cancelled(tokio::time::sleep(GATHER)).await.unwrap_or_default();
+                    }
                     while batch.len() < AT_ONCE && let Ok(task) = self.waiting.try_recv() {
                         batch.push(task);
                     }

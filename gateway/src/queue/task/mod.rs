@@ -7,6 +7,7 @@ mod endpoint;
 mod follow;
 mod id;
 mod keeper;
+mod outage;
 mod record;
 #[cfg(test)]
 mod tests;

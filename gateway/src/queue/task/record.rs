@@ -1,7 +1,7 @@
 //! The records of tasks: claimed before publishing where an `Idempotency-Key` demands it, written behind in batches else.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gateway_config::clock::Clock;
 use gateway_config::model::{Task, TaskStatus, Timestamp};
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::TaskId;
 use super::follow::Followers;
 use super::keeper::Keeper;
+use super::outage::Outage;
 use crate::queue::webhook::later;
 
 /// Records that may wait to be written, as while the database is away.
@@ -55,6 +56,8 @@ pub(crate) struct Tasks {
     ttl: Duration,
     notes: mpsc::Sender<Task>,
     dropped: IntCounter,
+    /// Of the database, as those see it who would have to wait for it.
+    outage: Outage,
     pub(super) followers: Arc<Followers>,
     /// A task has ended that somebody may have to be told of.
     ended: Arc<Notify>,
@@ -77,12 +80,17 @@ impl Tasks {
         let looking = followers.clone().look_forever(store.clone());
         let until_stop = stop.clone();
         tokio::spawn(async move { until_stop.run_until_cancelled(looking).await });
-        (Self { store, clock, ttl, notes, dropped, followers, ended }, keeping)
+        (Self { store, clock, ttl, notes, dropped, outage: Outage::default(), followers, ended }, keeping)
     }
 
     pub(crate) async fn claim(&self, task: &NewTask) -> Claim {
+        if self.outage.lasts(Instant::now()) {
+            return Claim::Unknown;
+        }
         let record = Task { is_published: false, ..self.record(task) };
-        match self.store.claim_task(&record).await {
+        let claimed = self.store.claim_task(&record).await;
+        self.outage.heard(&claimed, Instant::now());
+        match claimed {
             Ok(TaskClaim::New | TaskClaim::Same { is_published: false, .. }) => Claim::New,
             Ok(TaskClaim::Same { status, .. }) => Claim::Same(status.word()),
             Ok(TaskClaim::OtherBody) => Claim::OtherBody,
@@ -96,8 +104,12 @@ impl Tasks {
     /// The task was published. A claim is marked at once, or the same request a moment later would publish it again.
     pub(crate) async fn note(&self, task: NewTask) {
         let record = self.record(&task);
-        if task.is_idempotent && self.store.note_tasks(std::slice::from_ref(&record)).await.is_ok() {
-            return;
+        if task.is_idempotent && !self.outage.lasts(Instant::now()) {
+            let noted = self.store.note_tasks(std::slice::from_ref(&record)).await;
+            self.outage.heard(&noted, Instant::now());
+            if noted.is_ok() {
+                return;
+            }
         }
         if self.notes.try_send(record).is_err() {
             self.dropped.inc();
@@ -168,8 +180,8 @@ impl Tasks {
     }
 
     /// Nobody works on it any more, and its worker did not say so. What was wrong is the operator's to know, not the client's.
-    pub(crate) async fn give_up(&self, id: &TaskId, attempts: u32, snapshot: &Snapshot) -> Result<(), StoreError> {
-        let error = json!({"code": "dead_letter", "message": format!("given up after {attempts} attempts")});
+    pub(crate) async fn give_up(&self, id: &TaskId, why: &str, snapshot: &Snapshot) -> Result<(), StoreError> {
+        let error = json!({"code": "dead_letter", "message": why});
         let said = Said { status: TaskStatus::Failed, result: None, error: Some(error) };
         self.report(id, said, Names::of(snapshot, id)).await.map(drop)
     }

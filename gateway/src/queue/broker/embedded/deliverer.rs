@@ -142,8 +142,9 @@ impl Deliverer {
     async fn tell(&self, round: &mut Round, now: Instant) {
         let Some(live) = self.current.get() else { return };
         while let Some((_, Claimed { id, attempts, .. })) = round.given_up.front().filter(|(at, _)| *at <= now) {
+            let why = format!("given up after {attempts} attempts");
             if let Ok(id) = id.parse()
-                && let Err(error) = self.tasks.give_up(&id, *attempts, &live.snapshot).await
+                && let Err(error) = self.tasks.give_up(&id, &why, &live.snapshot).await
             {
                 return away(&error);
             }

@@ -2,6 +2,7 @@
 //!
 //! Topics are not made here: how many partitions and copies one has is the operator's choice. TLS and SASL are not in this build.
 
+mod follow;
 mod producer;
 
 use std::collections::HashMap;
@@ -21,7 +22,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::keep::{Dial, Keeper};
-use super::{Broker, Depth, Message, PublishError};
+use super::{Broker, Depth, Message, PublishError, Source};
 use crate::queue::event::EVENT_TYPE;
 use producer::Producer;
 
@@ -32,6 +33,7 @@ const ASK_PATIENCE: Duration = Duration::from_millis(1400);
 
 pub(super) struct Kafka {
     keeper: Keeper<Dialer>,
+    brokers: String,
 }
 
 struct Dialer {
@@ -57,8 +59,8 @@ impl Kafka {
     /// `brokers` as in `host:port,host:port`; `name` is what logs call it.
     pub(super) fn start(brokers: &str, name: String, up: IntGauge) -> Self {
         let brokers = brokers.trim_start_matches("kafka://").replace('+', ",");
-        let dialer = Dialer { brokers, doubt: Arc::default(), lonely: Mutex::default() };
-        Self { keeper: Keeper::start(dialer, name, up) }
+        let dialer = Dialer { brokers: brokers.clone(), doubt: Arc::default(), lonely: Mutex::default() };
+        Self { keeper: Keeper::start(dialer, name, up), brokers }
     }
 }
 
@@ -103,6 +105,10 @@ impl Broker for Kafka {
     /// Kafka keeps what was consumed, and each group of consumers has its own place in it: there is no one number.
     async fn depth(&self, _queue: &CompiledQueue) -> Result<Depth, PublishError> {
         self.keeper.link().await.map(|_| Depth::default())
+    }
+
+    async fn follow(&self, queue: &CompiledQueue) -> Result<Box<dyn Source>, PublishError> {
+        Ok(Box::new(follow::follow(&self.brokers, topic(queue)?).await?))
     }
 }
 

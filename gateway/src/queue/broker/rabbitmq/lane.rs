@@ -9,12 +9,13 @@ use std::collections::HashSet;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
 use futures::task::AtomicWaker;
 use lapin::types::ShortString;
-use lapin::{BasicProperties, Channel, Confirmation};
+use lapin::{BasicProperties, Channel, Confirmation, ErrorKind};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
@@ -50,9 +51,9 @@ struct Parcel {
 
 impl Lane {
     /// `channel` confirms.
-    pub(super) fn open(channel: Channel, destination: Destination) -> Self {
+    pub(super) fn open(channel: Channel, destination: Destination, largest: Largest) -> Self {
         let (parcels, incoming) = mpsc::unbounded_channel();
-        let mut desk = Desk::new(channel.clone(), destination, incoming);
+        let mut desk = Desk::new(channel.clone(), destination, largest, incoming);
         tokio::spawn(async move { poll_fn(|context| desk.poll(context)).await });
         Self { channel, parcels }
     }
@@ -69,6 +70,45 @@ impl Lane {
         }
         answered.await.unwrap_or(Err(PublishError::Unconfirmed))
     }
+}
+
+/// The size beyond which the broker takes no message, as far as it has told. It tells by closing the channel on the first that is larger, and
+/// so leaves all others on it unconfirmed; a second one is not sent.
+#[derive(Clone, Debug)]
+pub(super) struct Largest(Arc<AtomicUsize>);
+
+impl Default for Largest {
+    fn default() -> Self {
+        Self(Arc::new(AtomicUsize::new(usize::MAX)))
+    }
+}
+
+impl Largest {
+    pub(super) fn check(&self, size: usize) -> Result<(), PublishError> {
+        let largest = self.0.load(Ordering::Relaxed);
+        if size > largest { Err(too_large(size, largest)) } else { Ok(()) }
+    }
+
+    /// What a broken channel means for a message of this size that was on it.
+    fn judge(&self, error: &lapin::Error, size: usize) -> PublishError {
+        tracing::debug!(%error, "RabbitMQ left a message unconfirmed");
+        let ErrorKind::ProtocolError(said) = error.kind() else { return PublishError::Unconfirmed };
+        let Some((offender, largest)) = sizes(said.get_message().as_str()) else { return PublishError::Unconfirmed };
+        self.0.fetch_min(largest, Ordering::Relaxed);
+        // Others that are as large would fare no better.
+        if size == offender { too_large(size, largest) } else { PublishError::Unconfirmed }
+    }
+}
+
+fn too_large(size: usize, largest: usize) -> PublishError {
+    PublishError::Refused(format!("it has {size} bytes, of which RabbitMQ takes {largest}"))
+}
+
+/// Out of `message size 2000 is larger than configured max size 1000`.
+fn sizes(said: &str) -> Option<(usize, usize)> {
+    let (_, sizes) = said.split_once("message size ")?;
+    let (offender, rest) = sizes.split_once(" is larger than ")?;
+    Some((offender.parse().ok()?, rest.split_whitespace().next_back()?.parse().ok()?))
 }
 
 fn closed() -> PublishError {
@@ -101,6 +141,7 @@ struct Doubtful {
 struct Desk {
     channel: Channel,
     destination: Destination,
+    largest: Largest,
     incoming: mpsc::UnboundedReceiver<Parcel>,
     is_open: bool,
     slots: Vec<Option<Slot>>,
@@ -115,10 +156,16 @@ struct Desk {
 }
 
 impl Desk {
-    fn new(channel: Channel, destination: Destination, incoming: mpsc::UnboundedReceiver<Parcel>) -> Self {
+    fn new(
+        channel: Channel,
+        destination: Destination,
+        largest: Largest,
+        incoming: mpsc::UnboundedReceiver<Parcel>,
+    ) -> Self {
         Self {
             channel,
             destination,
+            largest,
             incoming,
             is_open: true,
             slots: Vec::new(),
@@ -181,7 +228,8 @@ impl Desk {
             self.slots.len() - 1
         });
         let bell = Bell { index, woken: self.woken.clone() };
-        let confirming = publish(self.channel.clone(), self.destination.clone(), parcel.id.clone(), parcel.event);
+        let (channel, destination, largest) = (self.channel.clone(), self.destination.clone(), self.largest.clone());
+        let confirming = publish(channel, destination, largest, parcel.id.clone(), parcel.event);
         let slot = Slot {
             confirming: Box::pin(confirming),
             waker: Waker::from(Arc::new(bell)),
@@ -252,6 +300,7 @@ impl Desk {
 async fn publish(
     channel: Channel,
     destination: Destination,
+    largest: Largest,
     id: String,
     event: Bytes,
 ) -> Result<Confirmation, PublishError> {
@@ -265,13 +314,8 @@ async fn publish(
     let (exchange, routing_key) = (destination.exchange.into(), destination.routing_key.into());
     let sent = channel.basic_publish(exchange, routing_key, MANDATORY, &event, properties).await;
     // From here on it may be there, whatever comes.
-    let confirming = sent.map_err(|error| unconfirmed(&error))?;
-    confirming.await.map_err(|error| unconfirmed(&error))
-}
-
-fn unconfirmed(error: &lapin::Error) -> PublishError {
-    tracing::debug!(%error, "RabbitMQ left a message unconfirmed");
-    PublishError::Unconfirmed
+    let confirming = sent.map_err(|error| largest.judge(&error, event.len()))?;
+    confirming.await.map_err(|error| largest.judge(&error, event.len()))
 }
 
 fn returned_id(confirmation: &Confirmation) -> Option<String> {
@@ -305,5 +349,18 @@ impl Wake for Bell {
     fn wake_by_ref(self: &Arc<Self>) {
         self.woken.slots.lock().push(self.index);
         self.woken.desk.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_is_read_out_of_what_the_broker_says() {
+        let said = "PRECONDITION_FAILED - message size 2000 is larger than configured max size 1000";
+        assert_eq!(sizes(said), Some((2000, 1000)));
+        assert_eq!(sizes("message size 7 is larger than max size 5"), Some((7, 5)));
+        assert_eq!(sizes("PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out"), None);
     }
 }

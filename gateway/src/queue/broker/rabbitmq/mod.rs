@@ -1,10 +1,11 @@
 //! RabbitMQ: publisher confirms, every message persistent and mandatory.
 
 mod connection;
+mod follow;
 mod lane;
 mod topology;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,16 +16,16 @@ use gateway_config::model::Queue;
 use gateway_config::snapshot::CompiledQueue;
 use lapin::Connection;
 use lapin::uri::AMQPUri;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use prometheus::IntGauge;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::timeout_at;
 
 use super::keep::{Dial, Keeper};
 use super::window::{Pass, Window};
-use super::{Broker, Depth, Message, PublishError};
+use super::{Broker, Depth, Message, PublishError, Source};
 use connection::Wire;
-use lane::{Destination, Lane};
+use lane::{Destination, Lane, Largest};
 
 /// What the broker said no to is not asked again so soon.
 const NO_HOLDS: Duration = Duration::from_secs(1);
@@ -34,6 +35,8 @@ pub(super) struct RabbitMq {
     window: Window,
     /// Whether nothing is made on the broker.
     check_topology: bool,
+    /// Exchanges that channels follow: a message that reaches nobody but followers does not come back.
+    followed: RwLock<HashSet<String>>,
 }
 
 struct Dialer {
@@ -45,6 +48,9 @@ struct Link {
     connection: Connection,
     wire: Wire,
     lanes: Mutex<HashMap<Destination, Arc<Door>>>,
+    largest: Largest,
+    /// The queues that are known to have all that a worker needs.
+    made: AsyncMutex<HashSet<String>>,
 }
 
 /// The way to a lane: one opens it, the others wait.
@@ -66,10 +72,12 @@ impl RabbitMq {
     /// `name` is what logs call it.
     pub(super) fn start(url: &str, name: String, check_topology: bool, up: IntGauge) -> Result<Self, String> {
         let dialer = Dialer { uri: connection::parse(url)? };
-        Ok(Self { keeper: Keeper::start(dialer, name, up), window: Window::new(), check_topology })
+        let keeper = Keeper::start(dialer, name, up);
+        Ok(Self { keeper, window: Window::new(), check_topology, followed: RwLock::default() })
     }
 
     async fn send(&self, link: &Link, message: &Message, patience: tokio::time::Instant) -> Result<(), PublishError> {
+        link.largest.check(message.event.len())?;
         let pass = self.window.admit(message.event.len())?;
         let destination = topology::destination(&message.queue.source);
         let opening = link.lane(&destination, !self.check_topology);
@@ -77,11 +85,30 @@ impl RabbitMq {
             self.keeper.doubt();
             return Err(PublishError::Unavailable("no channel could be opened in time".to_owned()));
         };
-        let sent = confirmed(&*lane?, message.id.to_string(), &message.event, pass, patience).await;
+        let lane = lane?;
+        let sent = match self.prepare(link, &message.queue.source, &destination.exchange, patience).await {
+            Ok(()) => confirmed(&lane, message.id.to_string(), &message.event, pass, patience).await,
+            Err(error) => Err(error),
+        };
         if matches!(sent, Err(PublishError::Unconfirmed | PublishError::Unavailable(_))) {
             self.keeper.doubt();
         }
         sent
+    }
+
+    /// Where messages reach followers at least, and so are never sent back, the worker's queue must be there beforehand.
+    async fn prepare(
+        &self,
+        link: &Link,
+        queue: &Queue,
+        exchange: &str,
+        patience: tokio::time::Instant,
+    ) -> Result<(), PublishError> {
+        if self.check_topology || !self.followed.read().contains(exchange) {
+            return Ok(());
+        }
+        let late = || PublishError::Unavailable("its queue could not be made in time".to_owned());
+        timeout_at(patience, link.make_once(queue)).await.unwrap_or_else(|_| Err(late()))
     }
 }
 
@@ -141,6 +168,32 @@ impl Broker for RabbitMq {
             None => Ok(Depth::default()),
         }
     }
+
+    fn will_be_followed(&self, queue: &Queue) {
+        let exchange = topology::destination(queue).exchange;
+        if !exchange.is_empty() && !self.followed.read().contains(&exchange) {
+            self.followed.write().insert(exchange);
+        }
+    }
+
+    async fn follow(&self, queue: &CompiledQueue) -> Result<Box<dyn Source>, PublishError> {
+        let destination = topology::destination(&queue.source);
+        if destination.exchange.is_empty() {
+            let why = "a channel needs an exchange: what comes by exchange \"\" is its worker's alone";
+            return Err(PublishError::Unroutable(why.to_owned()));
+        }
+        self.will_be_followed(&queue.source);
+        let link = self.keeper.link().await?;
+        let following = async {
+            topology::exchange(&link.connection, &destination.exchange, !self.check_topology).await?;
+            follow::follow(&link.connection, &destination).await
+        };
+        let following = following.await;
+        if matches!(following, Err(PublishError::Unavailable(_))) {
+            self.keeper.doubt();
+        }
+        Ok(Box::new(following?))
+    }
 }
 
 #[async_trait]
@@ -154,7 +207,7 @@ impl Dial for Dialer {
         let guard = CutOnDrop(Some(wire.clone()));
         let connection = link.await.map_err(|error| error.to_string())?;
         guard.keep();
-        Ok(Link { connection, wire, lanes: Mutex::default() })
+        Ok(Link { connection, wire, lanes: Mutex::default(), largest: Largest::default(), made: AsyncMutex::default() })
     }
 
     async fn is_alive(&self, link: &Link) -> bool {
@@ -219,7 +272,17 @@ impl Link {
         topology::exchange(&self.connection, &destination.exchange, may_make).await?;
         let channel = connection::confirming(&self.connection).await;
         let channel = channel.map_err(|error| PublishError::Unavailable(error.to_string()))?;
-        Ok(Lane::open(channel, destination.clone()))
+        Ok(Lane::open(channel, destination.clone(), self.largest.clone()))
+    }
+
+    /// Sees to it once that a queue's worker will find what it needs.
+    async fn make_once(&self, queue: &Queue) -> Result<(), PublishError> {
+        let mut made = self.made.lock().await;
+        if !made.contains(&queue.name) {
+            self.make(queue).await?;
+            made.insert(queue.name.clone());
+        }
+        Ok(())
     }
 
     /// Makes what is missing. Many may ask at once: all but the first find it there.

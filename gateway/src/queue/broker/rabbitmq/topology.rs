@@ -10,7 +10,8 @@
 //! | dead letters | `<it>.dead` | durable, quorum |
 //! | messages that wait for another try | `<it>.retry` | durable, quorum, dead letters back to `<it>`: a worker publishes here with `expiration` |
 //!
-//! It is made when a message can't be routed, so that whoever brings their own bindings gets nothing of ours.
+//! It is made when a message can't be routed, so that whoever brings their own bindings gets nothing of ours. Where channels follow the
+//! exchange, messages can always be routed, to their followers at least: there it is made before the first message.
 
 use gateway_config::model::Queue;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
@@ -123,7 +124,7 @@ fn is_missing(error: &lapin::Error) -> bool {
 }
 
 /// Nothing was sent so far.
-fn away(error: &lapin::Error) -> PublishError {
+pub(super) fn away(error: &lapin::Error) -> PublishError {
     PublishError::Unavailable(error.to_string())
 }
 

@@ -1,6 +1,7 @@
 //! Redis: one entry of a stream for each message, pipelined over one connection.
 
 mod durability;
+mod follow;
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::keep::{Dial, Keeper};
 use super::window::{Pass, Window};
-use super::{Broker, Depth, Message, PublishError};
+use super::{Broker, Depth, Message, PublishError, Source};
 use durability::Barrier;
 pub(crate) use durability::Durability;
 
@@ -24,6 +25,8 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(4);
 
 pub(super) struct Redis {
     keeper: Keeper<Dialer>,
+    /// For connections that do something else than publish.
+    client: Client,
     window: Window,
     /// Whether streams are not made by publishing to them.
     check_topology: bool,
@@ -51,8 +54,8 @@ impl Redis {
     ) -> Result<Self, String> {
         // What the client says may repeat a part of the URL, and so of a password.
         let client = Client::open(url).map_err(|_| "its URL is no redis:// or rediss:// URL".to_owned())?;
-        let keeper = Keeper::start(Dialer { client, durability }, name, up);
-        Ok(Self { keeper, window: Window::new(), check_topology })
+        let keeper = Keeper::start(Dialer { client: client.clone(), durability }, name, up);
+        Ok(Self { keeper, client, window: Window::new(), check_topology })
     }
 
     async fn add(&self, link: Arc<Link>, message: &Message, _pass: Pass) -> Result<(), PublishError> {
@@ -146,6 +149,10 @@ impl Broker for Redis {
         };
         let consumers = groups.iter().map(|group| group.consumers as u64).sum();
         Ok(Depth { messages, consumers: Some(consumers) })
+    }
+
+    async fn follow(&self, queue: &CompiledQueue) -> Result<Box<dyn Source>, PublishError> {
+        Ok(Box::new(follow::follow(self.client.clone(), stream(queue)?).await?))
     }
 }
 
