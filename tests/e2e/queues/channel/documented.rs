@@ -26,20 +26,3 @@ async fn the_documented_client_of_events_prints_what_comes() {
     };
     eventually_within(DEADLINE, "the message to be printed", printed).await;
 }
-
-#[tokio::test]
-async fn temporary_python() {
-    let (topics, topic) = (Topics::redis(), unique("saved"));
-    let stack = feeding(&topics, &topic).await;
-    let program = DOCUMENT.split("\n```py\n").nth(1).unwrap().split("\n```").next().unwrap();
-    let mut command = Command::new("/tmp/chanvenv/bin/python");
-    command.args(["-c", program]);
-    command.env("FEED", stack.gateway(0).url("/feed").replace("http", "ws")).env("TOKEN", token(json!({"sub": "ann", "rooms": [7]})));
-    let client = Process::start("client", command);
-    let printed = async || {
-        topics.say(&topic, &[said(8, "no"), said(7, "yes")]).await;
-        let output = client.output();
-        if output.contains("'text': 'yes'") { Ok(()) } else { Err(output) }
-    };
-    eventually_within(DEADLINE, "the message to be printed", printed).await;
-}
