@@ -13,12 +13,11 @@ use serde_json::Value;
 
 use crate::client::{Answer, Connection, Failure, Request};
 use crate::eventually::eventually_within;
+use crate::proof;
 
 const KEPT_WRONGS: usize = 10;
 /// Between two attempts: less than `Retry-After` asks for, so that much happens while something is away.
 const PAUSE: Duration = Duration::from_millis(50);
-/// A whole proof takes long.
-const PATIENCE: Duration = Duration::from_hours(1);
 
 /// What the clients were told so far.
 #[derive(Clone, Debug, Default)]
@@ -136,6 +135,11 @@ impl fmt::Display for Told {
     }
 }
 
+/// A whole proof takes long.
+fn patience() -> Duration {
+    Duration::from_mins(u64::try_from(proof::count(2, 60)).unwrap_or_default())
+}
+
 /// Every other order has an `Idempotency-Key`; the others are new requests each time they are sent.
 fn has_key(order: &str) -> bool {
     order.bytes().next_back().is_some_and(|digit| digit % 2 == 0)
@@ -179,29 +183,31 @@ impl Crowd {
         self.shared.told.lock().unwrap().refused.len()
     }
 
+    /// Ends also when all orders are taken.
     pub async fn wait_taken(&self, count: usize) {
-        let look = async || match self.taken() {
-            taken if taken >= count => Ok(()),
-            _ => Err(self.shared.told.lock().unwrap().to_string()),
-        };
-        eventually_within(PATIENCE, &format!("{count} orders to be taken"), look).await;
+        self.wait(&format!("{count} orders to be taken"), |told| told.taken.len() >= count).await;
     }
 
+    /// Ends also when all orders are taken.
     pub async fn wait_refused(&self, count: usize) {
-        let look = async || match self.refused() {
-            refused if refused >= count => Ok(()),
-            _ => Err(self.shared.told.lock().unwrap().to_string()),
+        self.wait(&format!("{count} orders to be refused"), |told| told.refused.len() >= count).await;
+    }
+
+    fn is_over(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    async fn wait(&self, what: &str, holds: impl Fn(&Told) -> bool) {
+        let look = async || {
+            let told = self.shared.told.lock().unwrap();
+            if holds(&told) || self.is_over() { Ok(()) } else { Err(told.to_string()) }
         };
-        eventually_within(PATIENCE, &format!("{count} orders to be refused"), look).await;
+        eventually_within(patience(), what, look).await;
     }
 
     /// When all orders are taken.
     pub async fn over(self) -> Told {
-        eventually_within(PATIENCE, "all orders to be taken", async || {
-            let is_over = self.thread.as_ref().is_some_and(JoinHandle::is_finished);
-            if is_over { Ok(()) } else { Err(self.shared.told.lock().unwrap().to_string()) }
-        })
-        .await;
+        self.wait("all orders to be taken", |_| false).await;
         self.stop().await
     }
 
