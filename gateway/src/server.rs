@@ -12,6 +12,7 @@ use anyhow::Context;
 use gateway_config::clock::{Clock, SystemClock};
 use gateway_config::store;
 use pingora::listeners::tls::TlsSettings;
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::prelude::fast_timeout::set_fast_timeout_to_tokio_threshold;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
@@ -42,6 +43,9 @@ use crate::upstream::{self, Endpoints};
 
 /// The kernel cuts it to its own limit.
 const BACKLOG: u32 = 4096;
+/// Of a client's connection: the head of an answer and a small body go out in one system call, also with all the headers of limits.
+/// Larger would hold up the pieces of a body that comes slowly.
+const WRITE_BUFFER: usize = 4096;
 /// Attempts of one request; the real bound is in `upstream::Attempt`.
 const MAX_ATTEMPTS: usize = 20;
 /// What is left to be told to the fleet after the last request.
@@ -189,10 +193,11 @@ async fn start<A>(
     A: pingora::apps::ServerApp + Send + std::marker::Sync + 'static,
 {
     for (address, tls) in endpoints {
-        match tls {
-            Some(tls) => service.add_tls_with_settings(&address, None, tls),
-            None => service.add_tcp(&address),
-        }
+        let listener = ListenerConfig::tcp(address).l4_buffer(L4BufferSettings::default().write(WRITE_BUFFER));
+        service.add_listener(match tls {
+            Some(tls) => listener.tls(tls),
+            None => listener,
+        });
     }
     let fds: ListenFds = Arc::new(parking_lot::Mutex::new(fds));
     let (ready, _) = watch::channel(false);
