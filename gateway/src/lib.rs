@@ -6,6 +6,7 @@ mod act;
 mod check;
 mod connection;
 mod drain;
+mod flight;
 mod forward;
 mod gate;
 mod identity;

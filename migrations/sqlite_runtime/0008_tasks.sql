@@ -24,8 +24,8 @@ CREATE TABLE gateway_task (
     callback_attempts INTEGER NOT NULL
 ) STRICT;
 
-CREATE INDEX gateway_task_by_time ON gateway_task (created_at DESC, id DESC);
-CREATE INDEX gateway_task_by_queue ON gateway_task (queue, created_at DESC, id DESC);
-CREATE INDEX gateway_task_by_application ON gateway_task (application, created_at DESC, id DESC);
+CREATE INDEX gateway_task_by_time ON gateway_task (created_at DESC);
+CREATE INDEX gateway_task_by_queue ON gateway_task (queue, created_at DESC);
+CREATE INDEX gateway_task_by_application ON gateway_task (application, created_at DESC);
 CREATE INDEX gateway_task_expiring ON gateway_task (expires_at);
 CREATE INDEX gateway_task_calling ON gateway_task (callback_at) WHERE callback_at IS NOT NULL;

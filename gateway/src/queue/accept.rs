@@ -17,7 +17,6 @@ use super::Queues;
 use super::body;
 use super::broker::Message;
 use super::event::{self, Envelope, NotJson};
-use super::flight::Outcome;
 use super::spooling::refusal_of;
 use super::task::{Claim, NewTask, check_callback};
 use crate::policy::body::is_encoded;
@@ -28,6 +27,9 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const CALLBACK_URL: HeaderName = HeaderName::from_static("x-callback-url");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const LONGEST_IDEMPOTENCY_KEY: usize = 255;
+
+/// The task's status, or why it could not be published.
+pub(super) type Published = Result<&'static str, Refusal>;
 
 /// Why there is no 202.
 #[derive(Debug)]
@@ -154,23 +156,29 @@ async fn read(queue: &CompiledQueue, session: &mut Session, ctx: &RequestCtx) ->
     Ok(Read { content_type, body, json })
 }
 
-/// Claims the task where it must be told from others, publishes, and notes it. Answers the task's status.
-async fn publish(queues: &Queues, message: Message, task: NewTask) -> Outcome {
+/// Publishes and notes the task; of requests with one `Idempotency-Key` only the first. Answers the task's status.
+async fn publish(queues: &Arc<Queues>, message: Message, task: NewTask) -> Published {
     if !task.is_idempotent {
         return publish_new(queues, message, task).await;
     }
-    let (id, body_hash) = (task.id, task.body_hash.clone());
-    let claiming = async {
-        match queues.tasks.claim(&task).await {
-            Claim::New | Claim::Unknown => publish_new(queues, message, task).await,
-            Claim::Same(status) => Ok(status),
-            Claim::OtherBody => Err(Refusal::new(Code::IdempotencyMismatch)),
-        }
-    };
-    queues.flights.one(id, &body_hash, claiming).await
+    let (id, body_hash, working) = (task.id, task.body_hash.clone(), queues.clone());
+    let claiming = async move { (task.body_hash.clone(), claim_and_publish(&working, message, task).await) };
+    match queues.flights.join(id, || Some(claiming)).await {
+        Some((first, outcome)) if first == body_hash => outcome,
+        Some(_) => Err(Refusal::new(Code::IdempotencyMismatch)),
+        None => Err(Refusal::new(Code::Internal)),
+    }
 }
 
-async fn publish_new(queues: &Queues, message: Message, task: NewTask) -> Outcome {
+async fn claim_and_publish(queues: &Queues, message: Message, task: NewTask) -> Published {
+    match queues.tasks.claim(&task).await {
+        Claim::New | Claim::Unknown => publish_new(queues, message, task).await,
+        Claim::Same(status) => Ok(status),
+        Claim::OtherBody => Err(Refusal::new(Code::IdempotencyMismatch)),
+    }
+}
+
+async fn publish_new(queues: &Queues, message: Message, task: NewTask) -> Published {
     let patience = Duration::from_millis(u64::from(message.queue.source.confirm_timeout_ms));
     let published = queues.publish_or_keep(&message, patience).await;
     published.map_err(|error| refusal_of(&message, &error))?;

@@ -7,7 +7,6 @@ mod body;
 pub(crate) mod broker;
 pub(crate) mod channel;
 mod event;
-mod flight;
 mod open;
 mod report;
 mod settings;
@@ -25,15 +24,15 @@ use pingora::proxy::Session;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use crate::flight::Flights;
 use crate::live::Current;
 use crate::reply;
 use crate::request::RequestCtx;
-use accept::{NotAccepted, accept};
+use accept::{NotAccepted, Published, accept};
 use broker::{Brokers, PublishError, Source};
 use channel::Feeds;
-use flight::Flights;
 use spool::Spool;
-use task::{TaskKeys, Tasks};
+use task::{TaskId, TaskKeys, Tasks};
 
 pub(crate) use settings::QueueSettings;
 
@@ -44,7 +43,9 @@ pub(crate) struct Queues {
     tasks: Arc<Tasks>,
     brokers: Brokers,
     spool: Arc<Spool>,
-    flights: Flights,
+    /// Requests of one `Idempotency-Key` that are here at once share what came of the first; with it goes the hash of its body.
+    /// Gateways do not know of one another's: the claim in the database tells them apart.
+    flights: Flights<TaskId, (String, Published)>,
     feeds: Feeds,
     /// Without a slash at the end.
     public_url: Option<String>,

@@ -15,13 +15,13 @@ use tokio_util::sync::CancellationToken;
 use super::Queues;
 use super::broker::{Brokers, Deliverer, DeliverySettings, Embedded};
 use super::channel::Feeds;
-use super::flight::Flights;
 use super::report::Reporter;
 use super::settings::word;
 use super::spool::Spool;
 use super::spooling::{self, ToBrokers};
 use super::task::{Callbacks, TaskKeys, Tasks};
 use super::trial::Trials;
+use crate::flight::Flights;
 use crate::gate::Surroundings;
 use crate::identity::egress::{Egress, Reach};
 

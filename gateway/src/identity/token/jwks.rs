@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::fetch::{Fetched, Fetcher};
-use super::flight::Flights;
 use super::key::Key;
+use crate::flight::Flights;
 
 /// An issuer that turns keys over has two or three.
 const MAX_KEYS: usize = 100;

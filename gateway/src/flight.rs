@@ -9,7 +9,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-pub(super) struct Flights<K, V> {
+pub(crate) struct Flights<K, V> {
     under_way: Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>,
 }
 
@@ -20,7 +20,7 @@ where
 {
     /// Waits for the work that is under way for `key`, or for that which `start` gives. None: there is nothing to wait for, or
     /// it broke off.
-    pub(super) async fn join<W>(&self, key: K, start: impl FnOnce() -> Option<W>) -> Option<V>
+    pub(crate) async fn join<W>(&self, key: K, start: impl FnOnce() -> Option<W>) -> Option<V>
     where
         W: Future<Output = V> + Send + 'static,
     {
