@@ -161,13 +161,11 @@ async fn publish(queues: &Arc<Queues>, message: Message, task: NewTask) -> Publi
     if !task.is_idempotent {
         return publish_new(queues, message, task).await;
     }
-    let (id, body_hash, working) = (task.id, task.body_hash.clone(), queues.clone());
-    let claiming = async move { (task.body_hash.clone(), claim_and_publish(&working, message, task).await) };
-    match queues.flights.join(id, || Some(claiming)).await {
-        Some((first, outcome)) if first == body_hash => outcome,
-        Some(_) => Err(Refusal::new(Code::IdempotencyMismatch)),
-        None => Err(Refusal::new(Code::Internal)),
-    }
+    // Another body is not the same request, which the claim finds out.
+    let (same, working) = ((task.id, task.body_hash.clone()), queues.clone());
+    let claiming = async move { claim_and_publish(&working, message, task).await };
+    let outcome = queues.flights.join(same, || Some(claiming)).await;
+    outcome.unwrap_or_else(|| Err(Refusal::new(Code::Internal)))
 }
 
 async fn claim_and_publish(queues: &Queues, message: Message, task: NewTask) -> Published {

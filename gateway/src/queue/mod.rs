@@ -43,9 +43,9 @@ pub(crate) struct Queues {
     tasks: Arc<Tasks>,
     brokers: Brokers,
     spool: Arc<Spool>,
-    /// Requests of one `Idempotency-Key` that are here at once share what came of the first; with it goes the hash of its body.
-    /// Gateways do not know of one another's: the claim in the database tells them apart.
-    flights: Flights<TaskId, (String, Published)>,
+    /// Requests of one `Idempotency-Key` and one body that are here at once share what came of the first. Gateways do not know of one
+    /// another's: the claim in the database tells them apart.
+    flights: Flights<(TaskId, String), Published>,
     feeds: Feeds,
     /// Without a slash at the end.
     public_url: Option<String>,
