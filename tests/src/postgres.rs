@@ -1,6 +1,7 @@
 //! A Postgres cluster of a test's own, for tests that kill it, stop it and bring it back. Tests that only need a database share
 //! the run's cluster: see `database`.
 
+use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::TcpListener;
 use std::os::unix::fs::chown;
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, getuid, kill_process};
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
@@ -158,13 +159,18 @@ fn version(folder: &Path) -> u32 {
     folder.parent().and_then(Path::file_name).and_then(|name| name.to_str()?.parse().ok()).unwrap_or_default()
 }
 
-/// A port that was free a moment ago, below those that the system hands out by itself: while its owner is down, nobody else's
-/// connection or listener takes it.
+/// A port that nobody listens on, below those that the system hands out by itself and those of `tests/with-servers`: while its owner is
+/// down, nobody else's connection or listener takes it. It is this process's until it ends: other tests choose theirs at the same time.
 pub fn free_port() -> u16 {
+    let folder = std::env::temp_dir().join(format!("gatehouse-test-ports-{}", getuid().as_raw()));
+    std::fs::create_dir_all(&folder).expect("there is room for locks");
     loop {
         let roll = RandomState::new().build_hasher().finish();
-        let port = 10_000 + u16::try_from(roll % 20_000).unwrap_or_default();
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let port = 10_000 + u16::try_from(roll % 10_000).unwrap_or_default();
+        let Ok(lock) = File::create(folder.join(port.to_string())) else { continue };
+        if lock.try_lock().is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            // Open for as long as the process lives.
+            std::mem::forget(lock);
             return port;
         }
     }

@@ -16,8 +16,9 @@ use super::session::{Cell, Purpose, Record, Session};
 use super::table::Holds;
 use super::{Result, StoreError};
 
-/// Rows in one statement, the largest first: a statement's text must be known beforehand.
-static ACCEPT: LazyLock<[(usize, String); 3]> = LazyLock::new(|| [100, 10, 1].map(|rows| (rows, accept_of(rows))));
+/// Rows in one statement, the largest first: a statement's text must be known beforehand, and few statements are fewer ways to Postgres.
+static ACCEPT: LazyLock<[(usize, String); 7]> =
+    LazyLock::new(|| [100, 50, 20, 10, 5, 2, 1].map(|rows| (rows, accept_of(rows))));
 const COLUMNS: usize = 4;
 
 const LEASED: &str = "SELECT COUNT(*) FROM gateway_message \
@@ -195,7 +196,7 @@ impl Messages for Database {
     }
 
     async fn claim_messages(&self, claim: &MessageClaim<'_>) -> Result<Vec<ClaimedMessage>> {
-        let mut session = self.backend.open(Purpose::Queue).await?;
+        let mut session = self.backend.open(Purpose::Delivery).await?;
         if let Some(lock) = self.backend.lock_queue() {
             // Two that count at once would both find room.
             session.execute(lock, vec![Cell::text(claim.queue)]).await?;
@@ -217,7 +218,7 @@ impl Messages for Database {
     }
 
     async fn extend_messages(&self, worker: Uuid, numbers: &[i64], until: Timestamp) -> Result<()> {
-        let mut session = self.backend.open(Purpose::Queue).await?;
+        let mut session = self.backend.open(Purpose::Delivery).await?;
         for number in numbers {
             session.execute(EXTEND, vec![Cell::Integer(Some(*number)), Cell::Id(Some(worker)), time(until)]).await?;
         }
@@ -225,7 +226,7 @@ impl Messages for Database {
     }
 
     async fn settle_messages(&self, worker: Uuid, settled: &[(i64, Settlement)]) -> Result<()> {
-        let mut session = self.backend.open(Purpose::Queue).await?;
+        let mut session = self.backend.open(Purpose::Delivery).await?;
         for (number, settlement) in settled {
             let mut cells = vec![Cell::Integer(Some(*number)), Cell::Id(Some(worker))];
             let sql = match settlement {

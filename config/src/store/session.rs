@@ -36,8 +36,11 @@ pub(super) enum Purpose {
     Write,
     /// Reads and writes of what is no configuration: nodes.
     Runtime,
-    /// Reads and writes of embedded queues. On SQLite a commit is on disk when it returns.
+    /// Reads and writes of embedded queues. A commit is on disk when it returns.
     Queue,
+    /// The same of messages that are being delivered. A commit survives the process, but need not survive a power cut: what it said
+    /// is then found out once more.
+    Delivery,
     /// Reads of nodes and the like, which keep nobody from writing.
     RuntimeRead,
     /// The same of embedded queues.

@@ -88,11 +88,16 @@ impl Backend for PostgresBackend {
                 "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
             }
             // Not REPEATABLE READ: what is read behind the head's lock must be newer than the lock.
-            Purpose::Write | Purpose::Runtime | Purpose::Queue => "BEGIN ISOLATION LEVEL READ COMMITTED",
+            Purpose::Write | Purpose::Runtime | Purpose::Queue | Purpose::Delivery => {
+                "BEGIN ISOLATION LEVEL READ COMMITTED"
+            }
         };
         let connection: PoolConnection<Postgres> = within(self.deadline, self.pool.acquire()).await?;
         let mut session = PostgresSession::new(Lease::new(connection), self.deadline);
         session.execute(begin, Vec::new()).await?;
+        if matches!(purpose, Purpose::Delivery) {
+            session.execute("SET LOCAL synchronous_commit TO off", Vec::new()).await?;
+        }
         Ok(Box::new(session))
     }
 

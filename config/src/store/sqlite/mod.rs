@@ -43,6 +43,7 @@ pub(super) struct SqliteBackend {
     configuration: SqlitePool,
     runtime: SqlitePool,
     queue: SqlitePool,
+    deliveries: SqlitePool,
     configuration_file: PathBuf,
     runtime_file: PathBuf,
     queue_file: PathBuf,
@@ -81,6 +82,8 @@ impl SqliteBackend {
             runtime: pool(&runtime_file, SqliteSynchronous::Normal, options),
             // A message that was answered for is on disk.
             queue: pool(&queue_file, SqliteSynchronous::Full, options),
+            // After a power cut it is delivered once more.
+            deliveries: pool(&queue_file, SqliteSynchronous::Normal, options),
             configuration_file,
             runtime_file,
             queue_file,
@@ -137,7 +140,7 @@ impl Backend for SqliteBackend {
 
     async fn open(&self, purpose: Purpose) -> Result<Box<dyn Session>> {
         let turn = match purpose {
-            Purpose::Queue => {
+            Purpose::Queue | Purpose::Delivery => {
                 let turn = async { Ok(Arc::clone(&self.queue_turn).lock_owned().await) };
                 Some(within(self.deadline, turn).await?)
             }
@@ -149,6 +152,7 @@ impl Backend for SqliteBackend {
             Purpose::Write => (&self.configuration, "BEGIN IMMEDIATE"),
             Purpose::Runtime => (&self.runtime, "BEGIN IMMEDIATE"),
             Purpose::Queue => (&self.queue, "BEGIN IMMEDIATE"),
+            Purpose::Delivery => (&self.deliveries, "BEGIN IMMEDIATE"),
             Purpose::RuntimeRead => (&self.runtime, "BEGIN DEFERRED"),
             Purpose::QueueRead => (&self.queue, "BEGIN DEFERRED"),
         };
