@@ -33,6 +33,7 @@ const GIVE_BACK: &str = "UPDATE gateway_message SET lease_owner = NULL, due_at =
     WHERE number = $1 AND lease_owner = $2";
 const DEAD: &str = "SELECT number, id, event, attempts, accepted_at, dead_at, last_error FROM gateway_message \
     WHERE queue = $1 AND dead_at IS NOT NULL AND number > $2 ORDER BY number LIMIT $3";
+const IS_DEAD: &str = "SELECT COUNT(*) FROM gateway_message WHERE id = $1 AND dead_at IS NOT NULL";
 const REPLAY: &str = "UPDATE gateway_message SET dead_at = NULL, lease_owner = NULL, attempts = 0, due_at = $2 \
     WHERE queue = $1 AND dead_at IS NOT NULL AND ($3 IS NULL OR id = $3)";
 const DISCARD: &str =
@@ -169,6 +170,9 @@ pub trait Messages {
     /// The dead letters of a queue behind number `after`, in the order of acceptance.
     async fn dead_letters(&self, queue: &str, after: i64, limit: u32) -> Result<Vec<DeadLetter>>;
 
+    /// Whether the message of this id is a dead letter: neither replayed, nor delivered by somebody else.
+    async fn is_dead_letter(&self, id: &str) -> Result<bool>;
+
     /// Makes dead letters due again, as if they had never been tried: the one of this id, or all. Answers how many.
     async fn replay_dead_letters(&self, queue: &str, id: Option<&str>, now: Timestamp) -> Result<u64>;
 
@@ -253,6 +257,11 @@ impl Messages for Database {
         let cells = vec![Cell::text(queue), Cell::Integer(Some(after)), Cell::Integer(Some(i64::from(limit)))];
         let rows = self.queue_rows(DEAD, cells, &DEAD_LETTER).await?;
         Ok(rows.into_iter().filter_map(dead_letter_of).collect())
+    }
+
+    async fn is_dead_letter(&self, id: &str) -> Result<bool> {
+        let rows = self.queue_rows(IS_DEAD, vec![Cell::text(id)], &[Holds::Integer]).await?;
+        Ok(rows.into_iter().next().and_then(|row| Fields::of(row).next::<i64>()).is_some_and(|count| count > 0))
     }
 
     async fn replay_dead_letters(&self, queue: &str, id: Option<&str>, now: Timestamp) -> Result<u64> {

@@ -256,3 +256,32 @@ async fn a_dead_letter_fails_its_task_and_a_replay_opens_it_again() {
     let shown = show(&stack, &id, &key).await.json();
     assert_eq!((&shown["status"], &shown["error"]), (&json!("succeeded"), &Value::Null));
 }
+
+#[tokio::test]
+async fn a_dead_letter_that_is_replayed_at_once_does_not_fail_its_task() {
+    let mended = Arc::new(AtomicBool::new(false));
+    let is_mended = mended.clone();
+    let is_good =
+        move |body: &[u8]| is_mended.load(Ordering::Relaxed) && !body.windows(6).any(|part| part == b"poison");
+    let worker = Backend::http().otherwise(move |it| Reply::status(if is_good(&it.body) { 204 } else { 500 })).start();
+    let stack = mailing(Stack::builder(), &worker, |mails| mails.set("maxAttempts", 1)).await;
+    let key = stack.key_of("shop").await;
+    let id = task_of(&stack.gateway(0).send(&closed(&key)).await);
+    received(&worker, 1).await;
+    mended.store(true, Ordering::Relaxed);
+    let path = format!("/admin/routing/queues/mails/dead/{id}/replay");
+    let replay = async || stack.admin().post(&path, &Value::Null).await.with_status(200);
+    eventually_within(DEADLINE, "the dead letter", replay).await;
+    received(&worker, 2).await;
+
+    // Gateways tell of dead letters in the order in which they were given up.
+    let later = stack.gateway(0).send(&mail("poison")).await.expect_status(202).json();
+    let failed = async || {
+        let shown = stack.gateway(0).get(later["statusUrl"].as_str().unwrap()).await.json();
+        if shown["status"] == "failed" { Ok(()) } else { Err(shown.to_string()) }
+    };
+    eventually_within(DEADLINE, "a later task to fail", failed).await;
+    assert_eq!(show(&stack, &id, &key).await.json()["status"], "queued");
+    let token = token(&worker, &id).await;
+    report(&stack, &id, &token, &json!({"status": "succeeded"})).await.expect_status(200);
+}

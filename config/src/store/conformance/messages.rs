@@ -168,7 +168,9 @@ pub(super) async fn dead_letters_are_listed_replayed_and_deleted(subject: &dyn S
     assert_eq!(store.dead_letters("q", first[1].number, 9).await?.len(), 3);
     assert_eq!(store.dead_letters("other", 0, 9).await?, []);
 
+    assert!(store.is_dead_letter("q0003").await? && !store.is_dead_letter("ghost").await?);
     assert_eq!(store.replay_dead_letters("q", Some("q0003"), at(7)).await?, 1);
+    assert!(!store.is_dead_letter("q0003").await? && !store.is_dead_letter("alive").await?);
     assert_eq!(store.replay_dead_letters("q", Some("alive"), at(7)).await?, 0, "it is not dead");
     assert_eq!(store.replay_dead_letters("other", None, at(7)).await?, 0);
     let again = claim(&*store, "q", worker, 7, MANY).await?;

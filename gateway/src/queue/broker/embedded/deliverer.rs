@@ -141,15 +141,21 @@ impl Deliverer {
     /// Whoever waits for a task hears that nobody works on it any more, if it was given up before `now`.
     async fn tell(&self, round: &mut Round, now: Instant) {
         let Some(live) = self.current.get() else { return };
-        while let Some((_, Claimed { id, attempts, .. })) = round.given_up.front().filter(|(at, _)| *at <= now) {
-            let why = format!("given up after {attempts} attempts");
-            if let Ok(id) = id.parse()
-                && let Err(error) = self.tasks.give_up(&id, &why, &live.snapshot).await
-            {
+        while let Some((_, claimed)) = round.given_up.front().filter(|(at, _)| *at <= now) {
+            if let Err(error) = self.tell_of(claimed, &live.snapshot).await {
                 return away(&error);
             }
             round.given_up.pop_front();
         }
+    }
+
+    async fn tell_of(&self, Claimed { id, attempts, .. }: &Claimed, snapshot: &Snapshot) -> Result<(), StoreError> {
+        // Replayed meanwhile, or somebody else's since a lease ran out: it is not over.
+        let Ok(task) = id.parse() else { return Ok(()) };
+        if !self.store.is_dead_letter(id).await? {
+            return Ok(());
+        }
+        self.tasks.give_up(&task, &format!("given up after {attempts} attempts"), snapshot).await
     }
 
     async fn extend(&self, round: &mut Round) {
