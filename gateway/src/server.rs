@@ -124,6 +124,8 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
         stop: stop.clone(),
     };
     let gate = Gate::open(&around)?;
+    // Before there is a snapshot: whoever is told that the gateway is ready may ask what waits on disk.
+    let (queues, mut background) = Queues::open(&around, traffic_bound)?;
     let sync = Sync {
         store: store.clone(),
         me: me.clone(),
@@ -152,7 +154,6 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
     let (idle, head) = (patience(settings.keepalive_seconds), patience(settings.header_timeout_seconds));
     let watch = Arc::new(Watch::new(Patience { idle, head }));
     tokio::spawn(watch.clone().run(stop.clone()));
-    let (queues, mut background) = Queues::open(&around, traffic_bound)?;
     let streams = Arc::new(Streams::new(gate.clone(), current.clone()));
     tokio::spawn(streams.clone().run(stop.clone()));
     let gateway =

@@ -57,11 +57,13 @@ pub async fn received<'a>(
 ) -> Vec<(String, Vec<u8>)> {
     let mut missing: HashSet<String> = wanted.into_iter().cloned().collect();
     let wanted = missing.len();
-    let connection = connect(url).await;
-    // It comes to be with its first message.
-    let mut consumer = eventually_within(proof::PATIENCE, "the queue to be there", async || {
+    // It comes to be with its first message. RabbitMQ may end the whole connection of whoever asks while it makes the queue.
+    let (_connection, mut consumer) = eventually_within(proof::PATIENCE, "the queue to be there", async || {
+        let connection = connect(url).await;
         let channel = connection.create_channel().await?;
-        channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default()).await
+        let options = BasicConsumeOptions::default();
+        let consumer = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await?;
+        Ok::<_, lapin::Error>((connection, consumer))
     })
     .await;
     let (mut all, deadline) = (Vec::new(), Instant::now() + proof::PATIENCE);

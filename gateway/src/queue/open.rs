@@ -18,7 +18,7 @@ use super::channel::Feeds;
 use super::report::Reporter;
 use super::settings::word;
 use super::spool::Spool;
-use super::spooling::{self, ToBrokers};
+use super::spooling::{ToBrokers, Watch};
 use super::task::{Callbacks, TaskKeys, Tasks};
 use super::trial::Trials;
 use crate::flight::Flights;
@@ -97,9 +97,11 @@ impl Queues {
         tokio::spawn(queues.clone().keep_warm(current.clone(), stop.clone()));
         let outlet = Arc::new(ToBrokers { queues: queues.clone(), current: current.clone() });
         tokio::spawn(spool.replay(outlet, stop.clone()));
-        let watching = spooling::watch(queues.clone(), current.clone(), around.status.clone(), metrics.clone());
+        let (status, metrics) = (around.status.clone(), metrics.clone());
+        let watch = Watch { queues: queues.clone(), current: current.clone(), status, metrics };
+        watch.look();
         let stopped = stop.clone();
-        tokio::spawn(async move { stopped.run_until_cancelled(watching).await });
+        tokio::spawn(async move { stopped.run_until_cancelled(watch.run()).await });
         queues.tell_the_fleet(around);
         Ok((queues, Background { deliveries, records }))
     }

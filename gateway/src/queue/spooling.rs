@@ -77,19 +77,34 @@ pub(super) fn find(current: &Current, id: Id<Queue>) -> Option<Arc<CompiledQueue
 }
 
 /// Shows in the node's status and metrics what waits.
-pub(super) async fn watch(queues: Arc<Queues>, current: Arc<Current>, status: Arc<Status>, metrics: QueueMetrics) {
-    loop {
-        let waiting: Vec<(Id<Queue>, u64)> =
-            queues.spool.backlog().into_iter().filter(|(_, count)| *count > 0).collect();
-        metrics.spooled.set(i64::try_from(waiting.iter().map(|(_, count)| count).sum::<u64>()).unwrap_or(i64::MAX));
-        metrics.spooled_bytes.set(i64::try_from(queues.spool.bytes()).unwrap_or(i64::MAX));
-        if waiting.is_empty() {
-            status.mend(Reason::Spool);
-        } else {
-            let told: Vec<String> = waiting.iter().map(|(id, count)| tell(&current, *id, *count)).collect();
-            status.degrade(Reason::Spool, told.join("; "));
+pub(super) struct Watch {
+    pub(super) queues: Arc<Queues>,
+    pub(super) current: Arc<Current>,
+    pub(super) status: Arc<Status>,
+    pub(super) metrics: QueueMetrics,
+}
+
+impl Watch {
+    pub(super) async fn run(self) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            self.look();
         }
-        tokio::time::sleep(LOOK).await;
+    }
+
+    /// Also at the start, before anybody can ask: nothing waits, says a gauge that nobody has set.
+    pub(super) fn look(&self) {
+        let spool = &self.queues.spool;
+        let waiting: Vec<(Id<Queue>, u64)> = spool.backlog().into_iter().filter(|(_, count)| *count > 0).collect();
+        let messages = waiting.iter().map(|(_, count)| count).sum::<u64>();
+        self.metrics.spooled.set(i64::try_from(messages).unwrap_or(i64::MAX));
+        self.metrics.spooled_bytes.set(i64::try_from(spool.bytes()).unwrap_or(i64::MAX));
+        if waiting.is_empty() {
+            self.status.mend(Reason::Spool);
+        } else {
+            let told: Vec<String> = waiting.iter().map(|(id, count)| tell(&self.current, *id, *count)).collect();
+            self.status.degrade(Reason::Spool, told.join("; "));
+        }
     }
 }
 

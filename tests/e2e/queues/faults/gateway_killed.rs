@@ -65,8 +65,13 @@ async fn nothing_is_lost_of_the_spool(place: Place) {
     kill_again_and_again(&mut stack, &crowd).await;
     let told = crowd.over().await;
     assert_eq!(told.taken.len(), orders());
+    stack.gateway_mut(0).restart_hard().await;
+    stack.gateway(0).wait_ready().await;
+    let waiting = stack.gateway(0).metric("gatehouse_spool_messages", &[]).await;
+    assert!(waiting >= Some(orders() as f64), "{waiting:?} wait, says one that has just been started");
     network.turn(Weather::Fair);
     stack.gateway_mut(0).restart_hard().await;
+    stack.gateway(0).wait_ready().await;
     spool_is_empty(&stack).await;
     let tally = told.check(&place.received(&told.ids()).await);
     assert_eq!(tally.accepted, orders());
