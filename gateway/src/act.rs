@@ -13,7 +13,7 @@ use pingora::proxy::{FailToProxy, Session};
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
-use crate::connection::Connection;
+use crate::connection::Carrier;
 use crate::forward;
 use crate::gate::Gate;
 use crate::live::Live;
@@ -24,12 +24,10 @@ use crate::policy::limits::headers_of;
 use crate::policy::screening::{Finding, screen_request};
 use crate::queue::{self, Queues};
 use crate::reply;
-use crate::request::{RequestCtx, request_id};
+use crate::request::{CLIENT_READ, RequestCtx, request_id};
 use crate::streams::Streams;
 use crate::upstream::{Attempt, for_upgrade};
 
-/// Longest silence of a client in the middle of its request.
-const CLIENT_READ: Duration = Duration::from_mins(1);
 const CLIENT_WRITE: Duration = Duration::from_mins(1);
 
 /// Pingora waits without end within a request unless it is told otherwise for every one. Between requests `connection` watches.
@@ -40,7 +38,7 @@ pub(crate) fn greet(session: &mut Session, ctx: &mut RequestCtx, draining: bool)
     }
     session.set_read_timeout(Some(CLIENT_READ));
     session.set_write_timeout(Some(CLIENT_WRITE));
-    ctx.came_by(Connection::of(session.stream()));
+    ctx.came_by(Carrier::of(session));
     ctx.id = request_id(&session.req_header().headers);
 }
 
@@ -245,7 +243,9 @@ pub(crate) fn watch_body(session: &Session, ctx: &mut RequestCtx, body: &mut Opt
         Watched::Found(finding) => report(&finding, ctx.route_name()),
         Watched::Stop(code) => {
             ctx.stopped = Some(code);
-            return Error::e_explain(ErrorType::Custom("stopped"), code.as_str());
+            // As the client's fault: what is nobody's Pingora takes for a backend of HTTP/2 that wants no more, and waits for its answer.
+            return Error::e_explain(ErrorType::Custom("stopped"), code.as_str())
+                .map_err(|error: Box<Error>| error.into_down());
         }
     }
     guard_body_end(session, body, end);

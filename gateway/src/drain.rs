@@ -9,11 +9,14 @@ use pingora::apps::ServerApp;
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
 
-use crate::connection::{Connection, Watch, watched};
+use crate::connection::{Carrier, Watch, watched};
 
 /// A client that got its answer just before the stop may be writing its next request: connections are closed only when
 /// nothing has come in for this long.
 const QUIET: Duration = Duration::from_millis(400);
+/// HTTP/2 is written by its connections, after its requests are over; they close by themselves once all is out. Longer than this
+/// nobody waits for a client that takes nothing.
+const QUIET_HTTP2: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(10);
 
 /// What the process has on its hands. Shared by all who add to it.
@@ -44,7 +47,7 @@ impl Load {
     pub(crate) fn request(self: &Arc<Self>) -> InFlight {
         self.requests.fetch_add(1, Ordering::AcqRel);
         self.touch();
-        InFlight { load: self.clone(), connection: None }
+        InFlight { load: self.clone(), carrier: None }
     }
 
     pub(crate) fn requests(&self) -> usize {
@@ -66,10 +69,11 @@ impl Load {
 
     /// Waits until nothing is in flight and clients are quiet, at most as long as patience lasts. Answers how many requests
     /// were left.
-    pub(crate) async fn until_quiet(&self) -> usize {
+    pub(crate) async fn until_quiet(&self, watch: &Watch) -> usize {
         let end = Instant::now() + self.patience;
         while Instant::now() < end {
-            if self.connections() == 0 || (self.requests() == 0 && self.quiet_for() >= QUIET) {
+            let quiet = if watch.has_http2() { QUIET_HTTP2 } else { QUIET };
+            if self.connections() == 0 || (self.requests() == 0 && self.quiet_for() >= quiet) {
                 break;
             }
             tokio::time::sleep(LOOK).await;
@@ -95,19 +99,19 @@ impl Load {
 #[derive(Debug)]
 pub(crate) struct InFlight {
     load: Arc<Load>,
-    connection: Option<Arc<Connection>>,
+    carrier: Option<Carrier>,
 }
 
 impl InFlight {
-    pub(crate) fn occupy(&mut self, connection: Option<&Arc<Connection>>) {
-        self.connection = connection.cloned();
-        if let Some(connection) = connection {
+    pub(crate) fn occupy(&mut self, carrier: Option<Carrier>) {
+        self.carrier = carrier;
+        if let Some(Carrier::Connection(connection)) = &self.carrier {
             connection.begin_request();
         }
     }
 
-    pub(crate) fn connection(&self) -> Option<&Arc<Connection>> {
-        self.connection.as_ref()
+    pub(crate) fn carrier(&self) -> Option<&Carrier> {
+        self.carrier.as_ref()
     }
 }
 
@@ -115,7 +119,7 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.load.requests.fetch_sub(1, Ordering::AcqRel);
         self.load.touch();
-        if let Some(connection) = &self.connection {
+        if let Some(Carrier::Connection(connection)) = &self.carrier {
             connection.end_request();
         }
     }
@@ -153,7 +157,7 @@ impl<A: ServerApp + Send + Sync + 'static> ServerApp for Counted<A> {
 
     /// Called once the listeners are closed.
     async fn cleanup(&self) {
-        let left = self.load.until_quiet().await;
+        let left = self.load.until_quiet(&self.watch).await;
         if left > 0 {
             tracing::warn!(left, "stopping with {left} requests in flight: they took longer than the drain timeout");
         }

@@ -72,7 +72,7 @@ pub(crate) fn prepare(
 /// What stands in a head that has to be seen to, found in one pass: every look for a name costs a hash.
 #[derive(Default)]
 struct Seen {
-    /// What clients send in the gateway's name, also with `_` for `-`: many backends read both alike.
+    /// What clients send in the gateway's name, also with `_` for `-`: many backends read both alike. And what is for the gateway only.
     spoofed: SmallVec<[HeaderName; 4]>,
     has_traceparent: bool,
     has_cookies: bool,
@@ -85,6 +85,9 @@ impl Seen {
             let text = name.as_str();
             match text.as_bytes().first() {
                 Some(b'x' | b'f') if is_ours(text) => seen.spoofed.push(name.clone()),
+                // From HTTP/2 to HTTP/2 Pingora leaves them in. Its other fields for one hop can't come that way, but `te` and `trailer`,
+                // which gRPC needs.
+                Some(b'h' | b'p') if is_for_this_hop(text) => seen.spoofed.push(name.clone()),
                 Some(b't') => seen.has_traceparent |= text == "traceparent",
                 Some(b'c') => seen.has_cookies |= text == "cookie",
                 _ => {}
@@ -96,19 +99,19 @@ impl Seen {
 
 /// Whether all of a request is meant for the backend: no field that Pingora takes out for this hop, and none that names more.
 pub(crate) fn is_end_to_end(headers: &HeaderMap) -> bool {
-    let is_for_this_hop = |name: &HeaderName| {
-        let name = name.as_str();
-        match name.as_bytes().first() {
-            Some(b'c') => name == "connection",
-            Some(b'h') => name == "http2-settings",
-            Some(b'k') => name == "keep-alive",
-            Some(b'p') => name.starts_with("proxy-"),
-            Some(b't') => matches!(name, "te" | "trailer" | "transfer-encoding"),
-            Some(b'u') => name == "upgrade",
-            _ => false,
-        }
-    };
-    !headers.keys().any(is_for_this_hop)
+    !headers.keys().any(|name| is_for_this_hop(name.as_str()))
+}
+
+fn is_for_this_hop(name: &str) -> bool {
+    match name.as_bytes().first() {
+        Some(b'c') => name == "connection",
+        Some(b'h') => name == "http2-settings",
+        Some(b'k') => name == "keep-alive",
+        Some(b'p') => name.starts_with("proxy-"),
+        Some(b't') => matches!(name, "te" | "trailer" | "transfer-encoding"),
+        Some(b'u') => name == "upgrade",
+        _ => false,
+    }
 }
 
 /// How many headers are added to every request at the most, and how many more tell who calls.

@@ -18,7 +18,7 @@ use crate::identity::JWKS_CACHE_CONTROL;
 use crate::policy::limits::Standing;
 use crate::queue::task::TaskDoor;
 use crate::reply::{self, Answer};
-use crate::request::RequestCtx;
+use crate::request::{RequestCtx, read_piece};
 
 const PREFIX: &str = "/.well-known/gateway/";
 /// For a change of our own to be served by ourselves.
@@ -227,7 +227,7 @@ async fn wish(session: &mut Session) -> Result<Wish, Refusal> {
     let bad = |message: String| Refusal { message: Some(message.into()), ..Refusal::new(Code::BadRequest) };
     let mut body = BytesMut::new();
     loop {
-        match session.read_request_body().await {
+        match read_piece(session).await {
             Ok(Some(chunk)) if body.len() + chunk.len() > BODY_LIMIT => return Err(Refusal::new(Code::BodyTooLarge)),
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => break,

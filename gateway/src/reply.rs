@@ -5,7 +5,7 @@ use gateway_config::clock::{Clock, SystemClock};
 use gateway_config::model::{Problem as FieldProblem, Respond};
 use gateway_config::snapshot::{Code, Refusal, Snapshot};
 use http::response::Parts as RespParts;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
@@ -14,6 +14,8 @@ use serde::Serialize;
 use crate::request::X_REQUEST_ID;
 
 const X_GATEWAY_CODE: HeaderName = HeaderName::from_static("x-gateway-code");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// The body of a refusal.
 #[derive(Serialize)]
@@ -138,8 +140,49 @@ pub(crate) async fn refuse_with(
     if status == StatusCode::UNAUTHORIZED {
         answer.insert_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer, ApiKey"))?;
     }
+    if is_grpc(&session.req_header().headers) {
+        answer.insert_header(GRPC_STATUS, HeaderValue::from(grpc_status(status)))?;
+        answer.insert_header(GRPC_MESSAGE, grpc_message(message))?;
+    }
     // Serialising strings can't fail; an empty body would still carry the code in its header.
     write(session, answer, Bytes::from(body.unwrap_or_default())).await
+}
+
+/// Whether a message is one of gRPC, which begins its content type with the protocol's name.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    const TYPE: &[u8] = b"application/grpc";
+    let value = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    value.and_then(|value| value.get(..TYPE.len())).is_some_and(|start| start.eq_ignore_ascii_case(TYPE))
+}
+
+/// A refusal in the words of gRPC, whose clients do not look at statuses of HTTP where they find their own.
+fn grpc_status(status: StatusCode) -> u16 {
+    match status.as_u16() {
+        401 => 16,                  // UNAUTHENTICATED
+        403 => 7,                   // PERMISSION_DENIED
+        404 | 405 => 12,            // UNIMPLEMENTED
+        408 | 504 => 4,             // DEADLINE_EXCEEDED
+        413 | 414 | 429 | 431 => 8, // RESOURCE_EXHAUSTED
+        502 | 503 => 14,            // UNAVAILABLE
+        400 | 415 | 422 => 3,       // INVALID_ARGUMENT
+        _ => 13,                    // INTERNAL
+    }
+}
+
+/// Percent-encoded where it is no printable ASCII, as gRPC has it.
+fn grpc_message(message: &str) -> HeaderValue {
+    let mut text = String::with_capacity(message.len());
+    for byte in message.bytes() {
+        match byte {
+            b'%' | ..=0x1f | 0x7f.. => text.extend(['%', digit(byte >> 4), digit(byte & 15)]),
+            plain => text.push(char::from(plain)),
+        }
+    }
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
+}
+
+fn digit(number: u8) -> char {
+    char::from_digit(u32::from(number), 16).unwrap_or('0').to_ascii_uppercase()
 }
 
 /// Answers what stands in the configuration.
@@ -258,4 +301,25 @@ async fn write(session: &mut Session, mut answer: Box<ResponseHeader>, body: Byt
 
 fn asks_for_problem(accept: &HeaderValue) -> bool {
     accept.to_str().is_ok_and(|accept| accept.contains("application/problem+json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_of_grpc_is_plain_text_with_the_rest_encoded() {
+        for (text, encoded) in
+            [("the route needs a key", "the route needs a key"), ("100% für\n", "100%25 f%C3%BCr%0A")]
+        {
+            assert_eq!(grpc_message(text), encoded);
+        }
+    }
+
+    #[test]
+    fn whatever_begins_like_grpc_is_taken_for_it() {
+        let of = |value| HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(value))]);
+        assert!(["application/grpc", "Application/gRPC+proto", "application/grpc-web"].map(of).iter().all(is_grpc));
+        assert!(!["application/json", "application/grp", ""].map(of).iter().any(is_grpc));
+    }
 }

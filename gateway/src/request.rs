@@ -1,14 +1,17 @@
 //! What the gateway knows of one request while it runs.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gateway_config::client::Client;
 use gateway_config::snapshot::{Caller, Code, Decision};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType, Result};
+use tokio::time::timeout;
 
-use crate::connection::Connection;
+use crate::connection::Carrier;
 use crate::drain::InFlight;
 use crate::judge::Judgement;
 use crate::live::Live;
@@ -18,6 +21,9 @@ use crate::policy::limits::Verdict;
 use crate::reply::Frame;
 use crate::streams::OpenStream;
 use crate::upstream::Attempt;
+
+/// Longest silence of a client in the middle of its request.
+pub(crate) const CLIENT_READ: Duration = Duration::from_mins(1);
 
 #[derive(Debug)]
 pub(crate) struct RequestCtx {
@@ -78,13 +84,13 @@ impl RequestCtx {
         }
     }
 
-    /// The connection that it came by is busy until the request is over.
-    pub(crate) fn came_by(&mut self, connection: Option<&Arc<Connection>>) {
-        self.in_flight.occupy(connection);
+    /// What it came by is busy until the request is over.
+    pub(crate) fn came_by(&mut self, carrier: Option<Carrier>) {
+        self.in_flight.occupy(carrier);
     }
 
-    pub(crate) fn connection(&self) -> Option<&Arc<Connection>> {
-        self.in_flight.connection()
+    pub(crate) fn carrier(&self) -> Option<&Carrier> {
+        self.in_flight.carrier()
     }
 
     /// Takes over what judging brought.
@@ -116,6 +122,15 @@ impl RequestCtx {
     pub(crate) fn route_name(&self) -> &str {
         self.decision.as_ref().and_then(|it| it.route.as_ref()).map_or("", |route| route.source.name.as_str())
     }
+}
+
+/// The next piece of a body that the gateway reads itself. Pingora waits for clients of HTTP/1 only as long as it was told to.
+pub(crate) async fn read_piece(session: &mut Session) -> Result<Option<Bytes>> {
+    if !session.is_http2() {
+        return session.read_request_body().await;
+    }
+    let piece = timeout(CLIENT_READ, session.read_request_body()).await;
+    piece.unwrap_or_else(|_| Error::e_explain(ErrorType::ReadTimedout, "the client sends no more of its body"))
 }
 
 /// The id by which a request is found in logs, on both sides of the gateway.

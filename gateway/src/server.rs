@@ -14,7 +14,7 @@ use gateway_config::store;
 use pingora::listeners::tls::TlsSettings;
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::prelude::fast_timeout::set_fast_timeout_to_tokio_threshold;
-use pingora::proxy::http_proxy;
+use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::ServerConf;
 use pingora::server::{Fds, ListenFds};
 use pingora::services::listening::Service;
@@ -26,7 +26,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::{Patience, Watch};
+use crate::connection::{Http2, Patience, Watch, http2_options};
 use crate::drain::{Counted, Load};
 use crate::gate::{Gate, Surroundings};
 use crate::live::Current;
@@ -158,7 +158,7 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
     tokio::spawn(streams.clone().run(stop.clone()));
     let gateway =
         Gateway { current, load: load.clone(), metrics, gate: gate.clone(), streams, traffic, queues: queues.clone() };
-    let app = Counted::new(http_proxy(&Arc::new(pingora_conf(settings, threads)), gateway), load.clone(), watch);
+    let app = traffic_app(gateway, &Arc::new(pingora_conf(settings, threads)), watch, idle);
     let mut fds = Fds::new();
     let traffic = sockets.traffic.add_to(&mut fds);
     let tls = sockets.tls.add_to(&mut fds);
@@ -183,6 +183,19 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
     let _ = ops_listener.0.send(true);
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The proxy, and around it what is beyond Pingora: requests of HTTP/2 that can be ended, connections that are counted and watched.
+fn traffic_app(
+    gateway: Gateway,
+    conf: &Arc<ServerConf>,
+    watch: Arc<Watch>,
+    idle: Option<Duration>,
+) -> Counted<Http2<HttpProxy<Gateway>>> {
+    let (current, load) = (gateway.current.clone(), gateway.load.clone());
+    let mut proxy = http_proxy(conf, gateway);
+    proxy.server_options = Some(http2_options(idle));
+    Counted::new(Http2::new(proxy, current), load, watch)
 }
 
 async fn start<A>(

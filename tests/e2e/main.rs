@@ -8,6 +8,7 @@ mod database;
 mod drain;
 mod gateway;
 mod harness;
+mod http2;
 mod queues;
 mod quickstart;
 mod reload;

@@ -105,6 +105,15 @@ impl Request {
         &self.headers
     }
 
+    pub fn sent_body(&self) -> Option<&Bytes> {
+        self.body.as_ref()
+    }
+
+    /// The host that was named instead of the address that is called.
+    pub fn named_host(&self) -> Option<&str> {
+        self.host.as_deref()
+    }
+
     fn bytes(&self, address: SocketAddr) -> Vec<u8> {
         let host = self.host.clone().unwrap_or_else(|| address.to_string());
         let mut head = format!("{} {} HTTP/1.1\r\nHost: {host}\r\n", self.method, self.target);

@@ -48,6 +48,10 @@ impl Network {
         (network, through)
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub fn turn(&self, weather: Weather) {
         self.weather.send_replace(weather);
     }

@@ -58,6 +58,13 @@ impl Headers {
     }
 }
 
+impl From<&http::HeaderMap> for Headers {
+    fn from(map: &http::HeaderMap) -> Self {
+        let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        Self(map.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect())
+    }
+}
+
 /// A start line and the fields below it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Head {
@@ -139,6 +146,12 @@ impl Wire {
 
     pub fn stream(&self) -> &TcpStream {
         &self.stream
+    }
+
+    /// The socket, for who speaks another protocol on it.
+    pub fn into_stream(self) -> TcpStream {
+        assert!(self.buffer.is_empty(), "something was read already");
+        self.stream
     }
 
     pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {

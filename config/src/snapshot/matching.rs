@@ -132,11 +132,17 @@ fn find_route<'a>(
     Ok((route, captures))
 }
 
+/// As many as Pingora reads of a request of HTTP/1.
+const MOST_HEADERS: usize = 256;
+
 /// What is too large, whatever it asks for.
 fn oversized(snapshot: &Snapshot, facts: &RequestFacts<'_>) -> Option<Code> {
     let defaults = &snapshot.defaults.source;
     if facts.target_bytes > defaults.max_uri_bytes as usize {
         return Some(Code::UriTooLong);
+    }
+    if facts.headers.len() > MOST_HEADERS {
+        return Some(Code::HeadersTooLarge);
     }
     let lines = facts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
     (lines.sum::<usize>() > defaults.max_header_bytes as usize).then_some(Code::HeadersTooLarge)

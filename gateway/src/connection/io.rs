@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::{Buf, Bytes};
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::{SslDigest, TlsRef};
 use pingora::protocols::{
@@ -17,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Connection;
 use super::frames::Frames;
+use super::preface::{self, PREFACE};
 
 /// A close frame for "policy violation" (RFC 6455 §7.4.1), and why.
 const CLOSE: &[u8] = b"\x88\x10\x03\xf0access revoked";
@@ -25,6 +27,8 @@ const CLOSE: &[u8] = b"\x88\x10\x03\xf0access revoked";
 pub(super) struct Watched {
     inner: Stream,
     connection: Arc<Connection>,
+    /// What was read to see what the client speaks, and is to be read again.
+    ahead: Bytes,
     /// What the connection holds too, kept here to compare without a lock.
     waker: Option<Waker>,
     to_client: ToClient,
@@ -47,7 +51,7 @@ enum ToClient {
 
 impl Watched {
     pub(super) fn new(inner: Stream, connection: Arc<Connection>) -> Self {
-        Self { inner, connection, waker: None, to_client: ToClient::Plain }
+        Self { inner, connection, ahead: Bytes::new(), waker: None, to_client: ToClient::Plain }
     }
 
     pub(super) fn connection(&self) -> &Arc<Connection> {
@@ -59,6 +63,18 @@ impl Watched {
             self.waker = Some(waker.clone());
             *self.connection.waker.lock() = Some(waker.clone());
         }
+    }
+
+    /// What was looked at comes first, and in the same piece what lies behind it.
+    fn poll_ahead(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let count = self.ahead.len().min(buffer.remaining());
+        buffer.put_slice(self.ahead.get(..count).unwrap_or_default());
+        self.ahead.advance(count);
+        if self.ahead.is_empty() && buffer.remaining() > 0 {
+            // Nothing there, the end or a failure: the next read will see.
+            let _ = Pin::new(&mut self.inner).poll_read(context, buffer);
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Tells a WebSocket's client that it is over, as soon as no frame is half-way. Whoever speaks no such protocol just sees
@@ -138,6 +154,9 @@ impl AsyncRead for Watched {
         if this.connection.is_over() {
             return this.poll_end(context, buffer);
         }
+        if !this.ahead.is_empty() {
+            return this.poll_ahead(context, buffer);
+        }
         let before = buffer.filled().len();
         let polled = Pin::new(&mut this.inner).poll_read(context, buffer);
         let is_over = match &polled {
@@ -200,8 +219,15 @@ impl Shutdown for Watched {
 
 #[async_trait]
 impl Peek for Watched {
+    /// Pingora asks once for each connection in plain text, before anything is read.
     async fn try_peek(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
-        self.inner.try_peek(buffer).await
+        let have = preface::look(self, buffer).await?;
+        let seen = buffer.get(..have).unwrap_or_default();
+        self.ahead = Bytes::copy_from_slice(seen);
+        if seen == PREFACE {
+            self.connection.speak_http2();
+        }
+        Ok(true)
     }
 }
 
@@ -271,7 +297,7 @@ mod tests {
 
     fn websocket() -> (DuplexStream, Stream, Arc<Connection>) {
         let (client, server) = tokio::io::duplex(4096);
-        let connection = Arc::new(Watch::new(Patience { idle: None, head: None })).add(true);
+        let connection = Arc::new(Watch::new(Patience { idle: None, head: None })).add();
         connection.begin_request();
         connection.follow_frames();
         (client, Box::new(Watched::new(Box::new(server), connection.clone())), connection)
@@ -318,7 +344,7 @@ mod tests {
     #[tokio::test]
     async fn other_streams_just_end() {
         let (client, server) = tokio::io::duplex(4096);
-        let connection = Arc::new(Watch::new(Patience { idle: None, head: None })).add(true);
+        let connection = Arc::new(Watch::new(Patience { idle: None, head: None })).add();
         connection.begin_request();
         let mut io: Stream = Box::new(Watched::new(Box::new(server), connection.clone()));
         io.write_all(b"data: 1\n\n").await.unwrap();
@@ -327,5 +353,28 @@ mod tests {
         assert_eq!(poll_read(&mut io), Poll::Ready(0));
         assert!(io.write(b"data: 2\n\n").await.is_err());
         drop(client);
+    }
+
+    #[tokio::test]
+    async fn what_was_looked_at_is_read_again_together_with_what_lies_behind_it() {
+        const HEAD: &[u8] = b"POST / HTTP/1.1\r\nHost: a.example\r\n\r\n";
+        let (mut client, server) = tokio::io::duplex(4096);
+        let watch = Arc::new(Watch::new(Patience { idle: None, head: None }));
+        let mut io: Stream = Box::new(Watched::new(Box::new(server), watch.add()));
+        client.write_all(HEAD).await.unwrap();
+        assert!(io.try_peek(&mut [0; PREFACE.len()]).await.unwrap());
+        assert!(!watch.has_http2());
+        let mut bytes = [0; 64];
+        let read = io.read(&mut bytes).await.unwrap();
+        assert_eq!(&bytes[..read], HEAD);
+
+        let mut other: Stream = Box::new(Watched::new(Box::new(client), watch.add()));
+        io.write_all(&[PREFACE, &b"\0\0\0"[..]].concat()).await.unwrap();
+        assert!(other.try_peek(&mut [0; PREFACE.len()]).await.unwrap());
+        assert!(watch.has_http2());
+        let read = other.read(&mut bytes[..3]).await.unwrap();
+        assert_eq!(&bytes[..read], b"PRI", "however little is asked for");
+        drop(other);
+        assert!(!watch.has_http2());
     }
 }

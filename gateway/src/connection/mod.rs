@@ -5,17 +5,21 @@
 //! is never cut. Here a connection only notes since when it waits; one task for all looks at them twice a second.
 
 mod frames;
+mod http2;
 mod io;
+mod preface;
 
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use pingora::protocols::http::ServerSession;
 use pingora::protocols::{ALPN, Stream};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use http2::{Http2, options as http2_options};
 use io::Watched;
 
 const TICK: Duration = Duration::from_millis(500);
@@ -34,6 +38,8 @@ pub(crate) struct Patience {
 pub(crate) struct Watch {
     tick: AtomicU32,
     open: Mutex<Vec<Weak<Connection>>>,
+    /// How many of them speak HTTP/2.
+    http2: AtomicUsize,
     idle_ticks: u32,
     head_ticks: u32,
 }
@@ -43,6 +49,7 @@ impl Watch {
         Self {
             tick: AtomicU32::new(0),
             open: Mutex::default(),
+            http2: AtomicUsize::new(0),
             idle_ticks: ticks(patience.idle),
             head_ticks: ticks(patience.head),
         }
@@ -63,9 +70,13 @@ impl Watch {
         self.open.lock().append(&mut all);
     }
 
-    fn add(self: &Arc<Self>, is_watched: bool) -> Arc<Connection> {
-        let phase = if is_watched { Phase::Waiting } else { Phase::Busy };
-        let state = AtomicU32::new(pack(phase, self.tick.load(Ordering::Relaxed)));
+    /// Whether somebody's connection of HTTP/2 is open.
+    pub(crate) fn has_http2(&self) -> bool {
+        self.http2.load(Ordering::Acquire) > 0
+    }
+
+    fn add(self: &Arc<Self>) -> Arc<Connection> {
+        let state = AtomicU32::new(pack(Phase::Waiting, self.tick.load(Ordering::Relaxed)));
         let connection =
             Arc::new(Connection { watch: self.clone(), state, marks: AtomicU8::new(0), waker: Mutex::default() });
         self.open.lock().push(Arc::downgrade(&connection));
@@ -107,6 +118,8 @@ const FOLLOWED: u8 = 1;
 const ENDED: u8 = 2;
 /// Nobody waits for goodbyes any more.
 const CUT: u8 = 4;
+/// It speaks HTTP/2.
+const HTTP2: u8 = 8;
 
 fn pack(phase: Phase, tick: u32) -> u32 {
     tick << 2 | phase as u32
@@ -123,7 +136,7 @@ fn phase_of(state: u32) -> Phase {
 
 impl Connection {
     /// The one that `stream` belongs to; none for HTTP/2, whose requests have no stream of their own.
-    pub(crate) fn of(stream: Option<&Stream>) -> Option<&Arc<Self>> {
+    fn of(stream: Option<&Stream>) -> Option<&Arc<Self>> {
         // Of what is in the box: the box itself could be taken for a stream, too.
         stream.and_then(|stream| (**stream).as_any().downcast_ref()).map(Watched::connection)
     }
@@ -139,18 +152,25 @@ impl Connection {
         let _ = self.state.compare_exchange(pack(Phase::Busy, 0), waiting, Ordering::AcqRel, Ordering::Relaxed);
     }
 
+    /// Pingora watches over it from here on: nobody else sees its requests begin and end.
+    fn speak_http2(&self) {
+        self.marks.fetch_or(HTTP2, Ordering::AcqRel);
+        self.watch.http2.fetch_add(1, Ordering::AcqRel);
+        self.begin_request();
+    }
+
     /// From the next answer on it is a WebSocket.
-    pub(crate) fn follow_frames(&self) {
+    fn follow_frames(&self) {
         self.marks.fetch_or(FOLLOWED, Ordering::AcqRel);
     }
 
     /// Ends it while a request is served. The client of a WebSocket is told in a close frame.
-    pub(crate) fn end(&self) {
+    fn end(&self) {
         self.finish(ENDED);
     }
 
     /// Ends it at once, whatever is half-way.
-    pub(crate) fn cut(&self) {
+    fn cut(&self) {
         self.finish(ENDED | CUT);
     }
 
@@ -167,7 +187,7 @@ impl Connection {
     }
 
     fn is_ordinary(&self) -> bool {
-        self.marks.load(Ordering::Acquire) == 0
+        self.marks.load(Ordering::Acquire) & !HTTP2 == 0
     }
 
     fn is_followed(&self) -> bool {
@@ -211,11 +231,63 @@ impl Connection {
     }
 }
 
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if *self.marks.get_mut() & HTTP2 != 0 {
+            self.watch.http2.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// What a request came by, as far as it is the request's own.
+#[derive(Clone, Debug)]
+pub(crate) enum Carrier {
+    /// The whole connection, until the request is over.
+    Connection(Arc<Connection>),
+    /// A stream of HTTP/2, among others.
+    Stream(CancellationToken),
+}
+
+impl Carrier {
+    pub(crate) fn of(session: &ServerSession) -> Option<Self> {
+        if session.is_http2() {
+            return http2::end_of_request().map(Self::Stream);
+        }
+        Connection::of(session.stream()).cloned().map(Self::Connection)
+    }
+
+    /// From the next answer on it is a WebSocket.
+    pub(crate) fn follow_frames(&self) {
+        if let Self::Connection(connection) = self {
+            connection.follow_frames();
+        }
+    }
+
+    /// Ends it while a request is served. The client of a WebSocket is told in a close frame; a stream of HTTP/2 is reset.
+    pub(crate) fn end(&self) {
+        match self {
+            Self::Connection(connection) => connection.end(),
+            Self::Stream(end) => end.cancel(),
+        }
+    }
+
+    /// Ends it at once, whatever is half-way.
+    pub(crate) fn cut(&self) {
+        match self {
+            Self::Connection(connection) => connection.cut(),
+            Self::Stream(end) => end.cancel(),
+        }
+    }
+}
+
 /// Puts a connection under watch.
 pub(crate) fn watched(watch: &Arc<Watch>, io: Stream) -> Stream {
-    // Pingora watches over idle connections of HTTP/2 by itself.
-    let is_watched = !matches!(io.selected_alpn_proto(), Some(ALPN::H2));
-    Box::new(Watched::new(io, watch.add(is_watched)))
+    let connection = watch.add();
+    // In plain text it is seen by the preface.
+    if matches!(io.selected_alpn_proto(), Some(ALPN::H2)) {
+        connection.speak_http2();
+    }
+    Box::new(Watched::new(io, connection))
 }
 
 #[cfg(test)]
@@ -235,7 +307,7 @@ mod tests {
     /// A connection under watch, whatever its task reads, and the client's end.
     fn connect(watch: &Arc<Watch>) -> (tokio::io::DuplexStream, Stream, Arc<Connection>) {
         let (client, server) = tokio::io::duplex(64);
-        let connection = watch.add(true);
+        let connection = watch.add();
         let io = Watched::new(Box::new(server), connection.clone());
         (client, Box::new(io), connection)
     }

@@ -7,7 +7,7 @@ use pingora::proxy::Session;
 
 use crate::act;
 use crate::policy::body::{BodyWatch, Watched};
-use crate::request::RequestCtx;
+use crate::request::{RequestCtx, read_piece};
 
 /// Reads the body up to `limit`, screened as its route says.
 pub(super) async fn read(session: &mut Session, ctx: &RequestCtx, limit: u64) -> Result<Bytes, Refusal> {
@@ -16,7 +16,7 @@ pub(super) async fn read(session: &mut Session, ctx: &RequestCtx, limit: u64) ->
     let mut watch = BodyWatch::new(limit, mode, &session.req_header().headers);
     let mut body = BytesMut::new();
     loop {
-        let read = session.read_request_body().await;
+        let read = read_piece(session).await;
         let mut piece = read.map_err(|error| match error.etype() {
             pingora::ErrorType::ReadTimedout => Refusal::new(Code::RequestTimeout),
             _ => Refusal {

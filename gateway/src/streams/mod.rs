@@ -1,4 +1,4 @@
-//! Open streams: WebSockets and event streams outlive the decision that let them in. Each is judged again on every change of
+//! Open streams: WebSockets, event streams and gRPC outlive the decision that let them in. Each is judged again on every change of
 //! the configuration and when its credentials expire, by the same chain as a request, and ended if it would be let in no more.
 
 mod again;
@@ -6,7 +6,7 @@ mod register;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gateway_config::client::Client;
 use gateway_config::clock::{Clock, SystemClock};
@@ -19,11 +19,13 @@ use pingora::proxy::Session;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::Connection;
+use crate::connection::Carrier;
 use crate::gate::Gate;
 use crate::identity::Presented;
 use crate::judge::{Inquiry, Next, judge};
-use crate::live::Current;
+use crate::live::{Current, Live};
+use crate::observe::metrics::Series;
+use crate::reply::is_grpc;
 use crate::request::RequestCtx;
 
 use again::{again, expiry};
@@ -50,9 +52,18 @@ pub(super) struct Open {
     /// Whose token it is, as it was then.
     issuer: Option<Arc<JwtIssuer>>,
     request_id: HeaderValue,
-    connection: Arc<Connection>,
+    carrier: Carrier,
+    /// Of a stream of HTTP/2, which is dropped where it ends, before it is accounted for.
+    unaccounted: Option<Unaccounted>,
     /// Of a channel: what its client sees.
     view: Option<View>,
+}
+
+/// What is known of a request whose answer has begun.
+struct Unaccounted {
+    series: Arc<Series>,
+    status: u16,
+    started: Instant,
 }
 
 /// Messages of which queue, and which of them.
@@ -84,13 +95,13 @@ impl Streams {
     /// Takes note of the answer's stream, if it is one.
     pub(crate) fn enter(self: &Arc<Self>, session: &Session, answer: &ResponseHeader, ctx: &mut RequestCtx) {
         let is_upgrade = answer.status == StatusCode::SWITCHING_PROTOCOLS;
-        if !is_upgrade && !is_event_stream(answer) {
+        // Of gRPC's answers nobody can tell which are streams.
+        if !is_upgrade && !is_event_stream(answer) && !is_grpc(&answer.headers) {
             return;
         }
-        // Requests of HTTP/2 have no connection of their own to be ended.
-        let Some((connection, live)) = ctx.connection().cloned().zip(ctx.live.clone()) else { return };
+        let Some((carrier, live)) = ctx.carrier().cloned().zip(ctx.live.clone()) else { return };
         if is_upgrade {
-            connection.follow_frames();
+            carrier.follow_frames();
         }
         let token = ctx.caller.verified().and_then(|verified| verified.token.as_deref());
         let issuer = token.and_then(|token| live.snapshot.issuer(&token.issuer)).cloned();
@@ -100,7 +111,8 @@ impl Streams {
             caller: ctx.caller.clone(),
             issuer,
             request_id: ctx.id.clone(),
-            connection,
+            unaccounted: unaccounted(&carrier, &live, answer, ctx),
+            carrier,
             view: ctx.decision.as_ref().and_then(|decision| view(&decision.outcome)),
         };
         let until = expiry(&live.snapshot, &open.caller);
@@ -167,13 +179,13 @@ impl Streams {
     fn end(self: &Arc<Self>, number: u64, open: &Arc<Open>, why: &'static str) {
         let request_id = open.request_id.to_str().unwrap_or_default();
         tracing::info!(request_id, code = why, "a stream was ended: its caller has lost access");
-        if !self.with_open(number, |open| open.connection.end()) {
+        if !self.with_open(number, Open::end) {
             return;
         }
         let streams = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(GOODBYE).await;
-            streams.with_open(number, |open| open.connection.cut());
+            streams.with_open(number, |open| open.carrier.cut());
         });
     }
 
@@ -182,6 +194,21 @@ impl Streams {
         let register = self.register.lock();
         register.get(number).map(|open| act(open)).is_some()
     }
+}
+
+impl Open {
+    fn end(&self) {
+        self.carrier.end();
+        if let Some(it) = &self.unaccounted {
+            it.series.observe(it.status, it.started.elapsed().as_secs_f64());
+        }
+    }
+}
+
+fn unaccounted(carrier: &Carrier, live: &Live, answer: &ResponseHeader, ctx: &RequestCtx) -> Option<Unaccounted> {
+    let Carrier::Stream(_) = carrier else { return None };
+    let series = live.series.get(ctx.route_name())?.clone();
+    Some(Unaccounted { series, status: answer.status.as_u16(), started: ctx.started })
 }
 
 fn is_event_stream(answer: &ResponseHeader) -> bool {

@@ -2,6 +2,7 @@
 //! slows them down. HTTP ones answer by routes and remember what they saw (`http`); faulty ones break in a chosen way (`fault`).
 
 mod fault;
+mod grpc;
 mod http;
 
 use std::collections::VecDeque;
@@ -93,6 +94,16 @@ impl Backend {
         if !matches!(fault, Fault::Refuse) {
             backend.start_again();
         }
+        backend
+    }
+
+    /// A gRPC service over HTTP/2 in plain text: `/echo/Unary` says one message back, `/echo/Count` sends three, the last when the gate
+    /// opens, `/echo/Chat` says every message back as it comes, `/echo/Missing` has nothing to say but its status.
+    pub fn grpc(gate: &Gate) -> Self {
+        let gate = gate.clone();
+        let mut backend =
+            Self::new(Arc::new(move |wire, journal| Box::pin(grpc::serve(wire.into_stream(), journal, gate.clone()))));
+        backend.start_again();
         backend
     }
 

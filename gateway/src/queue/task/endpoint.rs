@@ -19,7 +19,7 @@ use super::follow::{Follower, rank};
 use super::record::{Names, Said};
 use crate::queue::Queues;
 use crate::reply::{self, Answer};
-use crate::request::RequestCtx;
+use crate::request::{RequestCtx, read_piece};
 use crate::streams::Streams;
 
 pub(crate) const PREFIX: &str = "/tasks/";
@@ -240,7 +240,7 @@ fn token(headers: &HeaderMap) -> Option<&str> {
 async fn read(session: &mut Session) -> Result<Bytes, Refusal> {
     let mut body = BytesMut::new();
     loop {
-        match session.read_request_body().await {
+        match read_piece(session).await {
             Ok(Some(chunk)) if body.len() + chunk.len() > REPORT_LIMIT => return Err(Refusal::new(Code::BodyTooLarge)),
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => return Ok(body.freeze()),

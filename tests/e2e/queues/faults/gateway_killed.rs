@@ -68,7 +68,10 @@ async fn nothing_is_lost_of_the_spool(place: Place) {
     stack.gateway_mut(0).restart_hard().await;
     stack.gateway(0).wait_ready().await;
     let waiting = stack.gateway(0).metric("gatehouse_spool_messages", &[]).await;
-    assert!(waiting >= Some(orders() as f64), "{waiting:?} wait, says one that has just been started");
+    assert!(
+        waiting >= Some(f64::from(u32::try_from(orders()).unwrap())),
+        "{waiting:?} wait, says one that has just been started"
+    );
     network.turn(Weather::Fair);
     stack.gateway_mut(0).restart_hard().await;
     stack.gateway(0).wait_ready().await;
