@@ -20,7 +20,7 @@ use crate::live::Live;
 use crate::observe::metrics::Metrics;
 use crate::own::{self, Own};
 use crate::policy::body::{BodyWatch, Watched, declared, is_encoded};
-use crate::policy::limits::headers_of;
+use crate::policy::limits;
 use crate::policy::screening::{Finding, screen_request};
 use crate::queue::{self, Queues};
 use crate::reply;
@@ -122,7 +122,7 @@ async fn answer(
 /// What the gateway adds to whatever answer comes: how limits stand, and what other sites may read.
 fn add_headers(session: &Session, ctx: &mut RequestCtx, live: &Live) {
     if let Some(verdict) = &ctx.verdict {
-        ctx.extra.extend(headers_of(verdict));
+        limits::tell(verdict, &mut ctx.extra);
     }
     let route = ctx.decision.as_ref().and_then(|decision| decision.route.as_ref());
     let cors = match route {
@@ -280,8 +280,10 @@ pub(crate) fn begin_response(
             head.remove_header(&name);
         }
     }
-    reply::dress(head, ctx.frame())?;
-    check_deadline(ctx).map(|_| ())
+    check_deadline(ctx)?;
+    // Behind an interim answer another one comes.
+    let extra = if head.status.is_informational() { ctx.extra.clone() } else { std::mem::take(&mut ctx.extra) };
+    reply::dress(head, ctx.frame(), extra)
 }
 
 const BACKEND_CORS: [HeaderName; 4] = [

@@ -247,12 +247,16 @@ fn begin(status: StatusCode, content_type: &str, frame: Frame<'_>) -> Result<Box
     let mut answer = ResponseHeader::build_no_case(status, Some(16))?;
     answer.insert_header(header::CONTENT_TYPE, content_type.to_owned())?;
     answer.insert_header(X_REQUEST_ID, frame.id.clone())?;
-    dress(&mut answer, frame)?;
+    dress(&mut answer, frame, frame.extra.to_vec())?;
     Ok(Box::new(answer))
 }
 
 /// What every answer carries, a backend's too: the security headers that it does not set itself, and what the gateway adds.
-pub(crate) fn dress(answer: &mut ResponseHeader, frame: Frame<'_>) -> Result<()> {
+pub(crate) fn dress(
+    answer: &mut ResponseHeader,
+    frame: Frame<'_>,
+    extra: Vec<(HeaderName, HeaderValue)>,
+) -> Result<()> {
     let reason = answer.get_reason_phrase().filter(|reason| Some(*reason) != answer.status.canonical_reason());
     let reason = reason.map(str::to_owned);
     // Worked on as plain parts, as requests are: Pingora's own way keeps every name twice, once as it was spelt.
@@ -261,17 +265,17 @@ pub(crate) fn dress(answer: &mut ResponseHeader, frame: Frame<'_>) -> Result<()>
     if let Some(defaults) = frame.snapshot.map(Snapshot::defaults) {
         let over_tls: &[_] = if frame.is_tls { &defaults.tls_headers } else { &[] };
         // Two more are Pingora's.
-        headers.reserve(defaults.security_headers.len() + over_tls.len() + frame.extra.len() + 2);
+        headers.reserve(defaults.security_headers.len() + over_tls.len() + extra.len() + 2);
         for (name, value) in defaults.security_headers.iter().chain(over_tls) {
             headers.entry(name).or_insert_with(|| value.clone());
         }
     }
-    for (name, value) in frame.extra {
+    for (name, value) in extra {
         // One list of what an answer varies by; all else is the gateway's to say.
-        if *name == header::VARY {
-            headers.append(name, value.clone());
+        if name == header::VARY {
+            headers.append(name, value);
         } else {
-            headers.insert(name, value.clone());
+            headers.insert(name, value);
         }
     }
     *answer = ResponseHeader::from(parts);

@@ -13,7 +13,7 @@ use crate::model::{ApiKey, Id, Limit, LimitBy, OnStoreError};
 pub struct CompiledLimit {
     /// Of its owner and its place there: what was counted survives a reload under it, also when the numbers are edited.
     pub id: u64,
-    /// As `RateLimit-Policy` calls it.
+    /// As `RateLimit-Policy` calls it: a structured field's string without its quotes, in which nothing needs to be escaped.
     pub name: Arc<str>,
     pub requests: u32,
     pub per_seconds: u32,

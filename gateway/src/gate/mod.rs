@@ -158,7 +158,7 @@ impl Inquiry for Asked<'_> {
             return Some(known);
         }
         match Presented::of(headers) {
-            Ok(presented) => self.gate.identity.remembered(self.snapshot, &presented, now),
+            Ok(presented) => self.gate.identity.at_once(self.snapshot, &presented, now),
             Err(code) => Some(Caller::Rejected(code)),
         }
     }

@@ -86,14 +86,14 @@ fn is_bearer(line: &HeaderValue) -> bool {
 }
 
 impl Identity {
-    /// Who that is, if it is known without hashing or asking anybody.
-    pub(crate) fn remembered(&self, snapshot: &Snapshot, presented: &Presented<'_>, now: Timestamp) -> Option<Caller> {
+    /// Who that is, if nothing has to be hashed for long and nobody to be asked.
+    pub(crate) fn at_once(&self, snapshot: &Snapshot, presented: &Presented<'_>, now: Timestamp) -> Option<Caller> {
         let key = match presented.key {
             Some(key) => Some(self.keys.remembered(snapshot, key, now)?),
             None => None,
         };
         let token = match presented.token {
-            Some(token) => Some(self.tokens.remembered(snapshot, token, now)?),
+            Some(token) => Some(self.tokens.at_once(snapshot, token, now)?),
             None => None,
         };
         Some(self.caller(snapshot, key, token))

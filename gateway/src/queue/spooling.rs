@@ -26,7 +26,9 @@ impl Queues {
             return self.keep(message).await;
         }
         match self.brokers.publish(message, patience).await {
-            Err(PublishError::Unavailable(_) | PublishError::Unconfirmed) if spools => self.keep(message).await,
+            Err(PublishError::Unavailable(_) | PublishError::Nacked | PublishError::Unconfirmed) if spools => {
+                self.keep(message).await
+            }
             published => published,
         }
     }

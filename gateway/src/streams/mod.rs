@@ -169,7 +169,7 @@ impl Streams {
     fn caller(&self, snapshot: &Snapshot, open: &Open, now: Timestamp) -> Caller {
         match Presented::of(&open.head.headers) {
             Ok(presented) => {
-                let known = self.gate.identity.remembered(snapshot, &presented, now);
+                let known = self.gate.identity.at_once(snapshot, &presented, now);
                 known.unwrap_or_else(|| again(snapshot, &open.caller, open.issuer.as_deref(), now))
             }
             Err(code) => Caller::Rejected(code),

@@ -258,6 +258,25 @@ async fn a_dead_letter_fails_its_task_and_a_replay_opens_it_again() {
 }
 
 #[tokio::test]
+async fn a_dead_letter_that_is_discarded_at_once_fails_its_task() {
+    let worker = Backend::http().otherwise(|_| Reply::status(500)).start();
+    let stack = mailing(Stack::builder(), &worker, |mails| mails.set("maxAttempts", 1)).await;
+    let key = stack.key_of("shop").await;
+    let id = task_of(&stack.gateway(0).send(&closed(&key)).await);
+    let record = async || stack.admin().get(&format!("/admin/tasks/{id}")).await.with_status(200);
+    eventually_within(DEADLINE, "the task's record", record).await;
+    let path = format!("/admin/routing/queues/mails/dead/{id}");
+    let discard = async || stack.admin().delete(&path).await.with_status(204);
+    eventually_within(DEADLINE, "the dead letter", discard).await;
+    let task = show(&stack, &id, &key).await.json();
+    assert_eq!(
+        (task["status"].as_str(), task["error"]["code"].as_str()),
+        (Some("failed"), Some("dead_letter")),
+        "{task}"
+    );
+}
+
+#[tokio::test]
 async fn a_dead_letter_that_is_replayed_at_once_does_not_fail_its_task() {
     let mended = Arc::new(AtomicBool::new(false));
     let is_mended = mended.clone();

@@ -3,8 +3,8 @@
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use gateway_config::model::{Action, Kind, Timestamp};
-use gateway_config::store::DeadLetter;
+use gateway_config::model::{Action, Kind, Task, TaskStatus, Timestamp};
+use gateway_config::store::{DeadLetter, TaskReport};
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -143,9 +143,21 @@ pub(crate) async fn discard(
     if state.ask(state.store.delete_dead_letters(&name, Some(&id))).await? == 0 {
         return Err(no_letter(&name, &id));
     }
+    end_task(&state, &id).await?;
     let summary = format!("discard dead letter {id} of queue {name}");
     note(&state, &caller.actor, Action::QueueDiscard, summary).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Nobody works on its task any more. Gateways say so of a dead letter some seconds after its burial, and no longer find this one.
+async fn end_task(state: &AppState, id: &str) -> Result<(), Failure> {
+    let Some(task) = state.ask(state.store.tasks(&[id.to_owned()])).await?.pop() else { return Ok(()) };
+    let now = state.clock.now();
+    let error = Some(serde_json::json!({"code": "dead_letter", "message": "discarded by an operator"}));
+    let task =
+        Task { status: TaskStatus::Failed, result: None, error, updated_at: now, finished_at: Some(now), ..task };
+    // Where its worker has said more already, that stands.
+    state.ask(state.store.report_task(&TaskReport { task })).await.map(drop)
 }
 
 /// An id that a letter of this queue may have.

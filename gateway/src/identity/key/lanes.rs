@@ -5,7 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gateway_config::api_key::{HashError, verify};
-use tokio::sync::Semaphore;
+use rustix::process::setpriority_process;
+use tokio::sync::{Semaphore, oneshot};
+
+/// A quarter of a core where all of it is wanted: politer, a key that is new here would wait for too long on a busy machine.
+const POLITE: i32 = 5;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lane {
@@ -80,9 +84,21 @@ impl Lanes {
             drop((permit, turn));
             verified
         };
-        let done = tokio::task::spawn_blocking(hashing).await;
-        Ok(done.unwrap_or_else(|error| Err(HashError::Hashing(error.to_string()))))
+        Ok(behind_the_proxy(hashing).await.unwrap_or_else(|why| Err(HashError::Hashing(why))))
     }
+}
+
+/// Runs on a thread of its own, which gives way to those that serve: a hash takes as long as hundreds of requests, and none of them
+/// should wait for it where cores are few. To make a thread is nothing beside a hash.
+async fn behind_the_proxy<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    let (done, doing) = oneshot::channel();
+    let run = move || {
+        // Where it is not allowed, hashes just take their turn.
+        let _ = setpriority_process(None, POLITE);
+        let _ = done.send(work());
+    };
+    std::thread::Builder::new().name("hash".to_owned()).spawn(run).map_err(|error| error.to_string())?;
+    doing.await.map_err(|_| "the hash was not finished".to_owned())
 }
 
 #[cfg(test)]
@@ -95,6 +111,16 @@ mod tests {
 
     fn stored() -> String {
         hash(b"key", &CHEAP).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_hashed_gives_way_and_what_serves_does_not() {
+        let nice = || rustix::process::getpriority_process(None).unwrap();
+        let before = nice();
+        assert_eq!(behind_the_proxy(nice).await, Ok(before.max(POLITE)));
+        assert_eq!(nice(), before);
+        let panics = behind_the_proxy(|| assert_eq!(1, 2)).await;
+        assert!(panics.is_err(), "and is told of");
     }
 
     #[tokio::test]

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use gateway_config::model::{ClaimPointers, JwtIssuer, Timestamp};
 use gateway_config::snapshot::{Code, Token};
-use serde_json::Value;
+
+use super::json::{Json, Object, Pointer};
 
 /// The end of the year 9999: what is later is no date but a mistake or a trick with overflows.
 const LATEST_SECONDS: i64 = 253_402_300_799;
@@ -19,7 +20,7 @@ pub(super) struct Validity {
 
 impl Validity {
     /// None if one of the times is no number of seconds.
-    fn read(claims: &Value, leeway_seconds: u32) -> Option<Self> {
+    fn read(claims: &Object<'_>, leeway_seconds: u32) -> Option<Self> {
         let leeway = i64::from(leeway_seconds) * 1_000_000;
         // Only its form matters: when a token was made says nothing about whether it counts.
         claims.get("iat").map_or(Some(None), |it| moment(it).map(Some))?;
@@ -37,21 +38,23 @@ impl Validity {
 }
 
 /// Microseconds since 1970 of a NumericDate.
-fn moment(value: &Value) -> Option<i64> {
-    if let Some(seconds) = value.as_i64() {
-        return (0..=LATEST_SECONDS).contains(&seconds).then(|| seconds.saturating_mul(1_000_000));
+fn moment(value: &Json<'_>) -> Option<i64> {
+    match value {
+        Json::Integer(seconds) => (0..=LATEST_SECONDS).contains(seconds).then(|| seconds.saturating_mul(1_000_000)),
+        Json::Float(seconds) => {
+            #[expect(clippy::cast_precision_loss, reason = "far below the 2^53 that a float holds exactly")]
+            let latest = LATEST_SECONDS as f64;
+            #[expect(clippy::cast_possible_truncation, reason = "bounded; a fraction of a microsecond means nothing")]
+            (0.0..=latest).contains(seconds).then_some((seconds * 1_000_000.0) as i64)
+        }
+        _ => None,
     }
-    let seconds = value.as_f64()?;
-    #[expect(clippy::cast_precision_loss, reason = "the bound is far below the 2^53 that a float holds exactly")]
-    let latest = LATEST_SECONDS as f64;
-    #[expect(clippy::cast_possible_truncation, reason = "bounded, and a fraction of a microsecond means nothing")]
-    (0.0..=latest).contains(&seconds).then_some((seconds * 1_000_000.0) as i64)
 }
 
 /// Everything but whether the token is over: that is told apart, and only to who holds a good signature.
-pub(super) fn check_signed(claims: &Value, issuer: &JwtIssuer, now: Timestamp) -> Result<Validity, Code> {
+pub(super) fn check_signed(claims: &Object<'_>, issuer: &JwtIssuer, now: Timestamp) -> Result<Validity, Code> {
     let refused = Err(Code::CredentialsInvalid);
-    if claims.get("iss").and_then(Value::as_str) != Some(&issuer.issuer) {
+    if claims.text("iss") != Some(&issuer.issuer) {
         return refused;
     }
     if !issuer.audiences.is_empty() && !claims.get("aud").is_some_and(|aud| is_for(aud, &issuer.audiences)) {
@@ -64,12 +67,12 @@ pub(super) fn check_signed(claims: &Value, issuer: &JwtIssuer, now: Timestamp) -
 }
 
 /// Like [`check_signed`], but the claims are the answer of the issuer itself, which may leave out what it knows to be right.
-pub(super) fn check_introspected(answer: &Value, issuer: &JwtIssuer, now: Timestamp) -> Result<Validity, Code> {
+pub(super) fn check_introspected(answer: &Object<'_>, issuer: &JwtIssuer, now: Timestamp) -> Result<Validity, Code> {
     let refused = Err(Code::CredentialsInvalid);
-    if answer.get("iss").is_some_and(|iss| iss.as_str() != Some(&issuer.issuer)) {
+    if answer.get("iss").is_some_and(|iss| iss.as_text() != Some(&issuer.issuer)) {
         return refused;
     }
-    let is_ours = |aud: &Value| issuer.audiences.is_empty() || is_for(aud, &issuer.audiences);
+    let is_ours = |aud: &Json<'_>| issuer.audiences.is_empty() || is_for(aud, &issuer.audiences);
     if !answer.get("aud").is_none_or(is_ours) {
         return refused;
     }
@@ -81,42 +84,63 @@ pub(super) fn check_introspected(answer: &Value, issuer: &JwtIssuer, now: Timest
 }
 
 /// A string, or a list of nothing but strings.
-fn is_for(aud: &Value, audiences: &[String]) -> bool {
+fn is_for(aud: &Json<'_>, audiences: &[String]) -> bool {
     let is_ours = |name: &str| audiences.iter().any(|ours| ours == name);
     match aud {
-        Value::String(name) => is_ours(name),
-        Value::Array(names) => {
-            names.iter().all(Value::is_string) && names.iter().filter_map(Value::as_str).any(is_ours)
+        Json::Text(name) => is_ours(name),
+        Json::List(names) => {
+            names.iter().all(|name| name.as_text().is_some()) && names.iter().filter_map(Json::as_text).any(is_ours)
         }
         _ => false,
     }
 }
 
-/// What the claims mean, by the issuer's pointers.
-pub(super) fn token_of(claims: &Value, issuer: &JwtIssuer, name: &Arc<str>, validity: Validity) -> Token {
-    let at = &issuer.claims;
-    let text = |pointer: &str| {
-        let text = claims.pointer(pointer).and_then(Value::as_str);
+/// Where an issuer's tokens say what, taken apart once for all of them.
+#[derive(Debug)]
+pub(super) struct Mapping {
+    subject: Pointer,
+    client: Pointer,
+    /// RFC 8693 and RFC 9068 call it client_id, OpenID Connect azp: where the issuer was not told which, both are looked for.
+    other_client: Option<Pointer>,
+    roles: Pointer,
+    scopes: Pointer,
+}
+
+impl Mapping {
+    pub(super) fn of(pointers: &ClaimPointers) -> Self {
+        let is_usual = pointers.client == ClaimPointers::default().client;
+        Self {
+            subject: Pointer::of(&pointers.subject),
+            client: Pointer::of(&pointers.client),
+            other_client: is_usual.then(|| Pointer::of("/client_id")),
+            roles: Pointer::of(&pointers.roles),
+            scopes: Pointer::of(&pointers.scopes),
+        }
+    }
+}
+
+/// What the claims mean, of the issuer of this name.
+pub(super) fn token_of(claims: &Object<'_>, mapping: &Mapping, name: &Arc<str>, validity: Validity) -> Token {
+    let text = |pointer: &Pointer| {
+        let text = claims.at(pointer).and_then(Json::as_text);
         text.filter(|text| !text.is_empty()).map(Box::from)
     };
-    // RFC 8693 and RFC 9068 call it client_id, OpenID Connect azp.
-    let other_client = || (at.client == ClaimPointers::default().client).then(|| text("/client_id")).flatten();
     Token {
         issuer: name.clone(),
-        subject: text(&at.subject),
-        client: text(&at.client).or_else(other_client),
-        roles: words(claims.pointer(&at.roles), &[' ', ',']),
-        scopes: words(claims.pointer(&at.scopes), &[' ']),
+        subject: text(&mapping.subject),
+        client: text(&mapping.client).or_else(|| mapping.other_client.as_ref().and_then(text)),
+        roles: words(claims.at(&mapping.roles), &[' ', ',']),
+        scopes: words(claims.at(&mapping.scopes), &[' ']),
         expires_at: validity.until,
     }
 }
 
 /// A list of strings, or a string of words; what is neither grants nothing.
-fn words(value: Option<&Value>, separators: &[char]) -> Vec<Box<str>> {
+fn words(value: Option<&Json<'_>>, separators: &[char]) -> Vec<Box<str>> {
     match value {
-        Some(Value::String(text)) => text.split(separators).filter(|word| !word.is_empty()).map(Box::from).collect(),
-        Some(Value::Array(list)) => {
-            list.iter().filter_map(Value::as_str).filter(|word| !word.is_empty()).map(Box::from).collect()
+        Some(Json::Text(text)) => text.split(separators).filter(|word| !word.is_empty()).map(Box::from).collect(),
+        Some(Json::List(list)) => {
+            list.iter().filter_map(Json::as_text).filter(|word| !word.is_empty()).map(Box::from).collect()
         }
         _ => Vec::new(),
     }
@@ -124,8 +148,9 @@ fn words(value: Option<&Value>, separators: &[char]) -> Vec<Box<str>> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
+    use super::super::json::object;
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
@@ -146,8 +171,12 @@ mod tests {
         claims
     }
 
+    fn check(claims: &Value, issuer: &JwtIssuer) -> Result<Validity, Code> {
+        check_signed(&object(claims.to_string().as_bytes()).unwrap(), issuer, NOW)
+    }
+
     fn accepts(extra: &Value) -> bool {
-        check_signed(&claims(extra), &issuer(), NOW).is_ok()
+        check(&claims(extra), &issuer()).is_ok()
     }
 
     #[test]
@@ -174,15 +203,15 @@ mod tests {
             [(1_800_000_000, true, true), (1_800_000_001, false, true), (1_800_000_031, false, false)]
         {
             let claims = claims(&json!({"nbf": nbf}));
-            assert_eq!(check_signed(&claims, &issuer(), NOW).is_ok(), strict, "{nbf}");
-            assert_eq!(check_signed(&claims, &lenient, NOW).is_ok(), with_leeway, "{nbf}");
+            assert_eq!(check(&claims, &issuer()).is_ok(), strict, "{nbf}");
+            assert_eq!(check(&claims, &lenient).is_ok(), with_leeway, "{nbf}");
         }
         for (exp, strict, with_leeway) in
             [(1_800_000_001, false, false), (1_800_000_000, true, false), (1_799_999_970, true, true)]
         {
             let claims = claims(&json!({"exp": exp}));
-            assert_eq!(check_signed(&claims, &issuer(), NOW).unwrap().is_over(NOW), strict, "{exp}");
-            assert_eq!(check_signed(&claims, &lenient, NOW).unwrap().is_over(NOW), with_leeway, "{exp}");
+            assert_eq!(check(&claims, &issuer()).unwrap().is_over(NOW), strict, "{exp}");
+            assert_eq!(check(&claims, &lenient).unwrap().is_over(NOW), with_leeway, "{exp}");
         }
     }
 
@@ -207,12 +236,12 @@ mod tests {
         }
         assert!(!accepts(&json!({"aud": null})));
         let anyone = JwtIssuer { audiences: vec![], ..issuer() };
-        assert!(check_signed(&claims(&json!({"aud": null})), &anyone, NOW).is_ok());
+        assert!(check(&claims(&json!({"aud": null})), &anyone).is_ok());
     }
 
     #[test]
     fn what_introspection_leaves_out_is_not_missed_and_what_it_says_is_checked() {
-        let check = |answer: Value| check_introspected(&answer, &issuer(), NOW);
+        let check = |answer: Value| check_introspected(&object(answer.to_string().as_bytes()).unwrap(), &issuer(), NOW);
         assert!(check(json!({"active": true})).is_ok());
         assert!(check(json!({"iss": "https://id.test", "aud": ["api"], "exp": 1_800_000_001})).is_ok());
         for bad in [
@@ -227,8 +256,9 @@ mod tests {
     }
 
     fn mapped(claims: &Value, pointers: ClaimPointers) -> Token {
-        let issuer = JwtIssuer { claims: pointers, ..issuer() };
-        token_of(claims, &issuer, &Arc::from("test"), Validity { until: None, from: None })
+        let (text, mapping) = (claims.to_string(), Mapping::of(&pointers));
+        let claims = object(text.as_bytes()).unwrap();
+        token_of(&claims, &mapping, &Arc::from("test"), Validity { until: None, from: None })
     }
 
     fn boxes(words: &[&str]) -> Vec<Box<str>> {

@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use gateway_config::model::{JwtIssuer, Timestamp};
 use gateway_config::snapshot::{Code, Token};
 use http::HeaderValue;
-use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::claims::{check_introspected, token_of};
 use super::compact::form_encode;
 use super::fetch::{Fetched, Fetcher};
-use super::json;
+use super::json::{self, Json};
 use super::verifier::Verifier;
 use crate::identity::secrets::Secrets;
 
@@ -68,8 +68,8 @@ impl Introspection {
         verdict
     }
 
-    /// What the issuer says of the token; none: it is not active. The error is for the operator.
-    async fn call(&self, issuer: &JwtIssuer, presented: &str) -> Result<Option<Value>, String> {
+    /// What the issuer says of the token, a JSON object; none: it is not active. The error is for the operator.
+    async fn call(&self, issuer: &JwtIssuer, presented: &str) -> Result<Option<Bytes>, String> {
         let url = issuer.introspection_url.as_deref().ok_or("it has no introspectionUrl")?;
         let mut form = format!("token={}&token_type_hint=access_token", form_encode(presented));
         let mut authorization = None;
@@ -92,19 +92,23 @@ impl Introspection {
         };
         let body = tokio::time::timeout(PATIENCE, call).await.map_err(|_| "it took too long")?;
         let body = body.map_err(|error| error.to_string())?;
-        let answer = json::object(&body).ok_or("its answer is not a JSON object")?;
-        match answer.get("active") {
-            Some(Value::Bool(true)) => Ok(Some(Value::Object(answer))),
-            Some(Value::Bool(false)) => Ok(None),
-            _ => Err("its answer does not say whether the token is active".to_owned()),
+        let is_active = match json::object(&body).ok_or("its answer is not a JSON object")?.get("active") {
+            Some(Json::Bool(is_active)) => Some(*is_active),
+            _ => None,
+        };
+        match is_active {
+            Some(true) => Ok(Some(body)),
+            Some(false) => Ok(None),
+            None => Err("its answer does not say whether the token is active".to_owned()),
         }
     }
 }
 
-fn judge(verifier: &Arc<Verifier>, answer: &Value, now: Timestamp) -> Answer {
-    match check_introspected(answer, &verifier.issuer, now) {
+fn judge(verifier: &Arc<Verifier>, answer: &[u8], now: Timestamp) -> Answer {
+    let Some(answer) = json::object(answer) else { return Answer::Unknown };
+    match check_introspected(&answer, &verifier.issuer, now) {
         Ok(validity) => {
-            let token = Arc::new(token_of(answer, &verifier.issuer, &verifier.name, validity));
+            let token = Arc::new(token_of(&answer, &verifier.mapping, &verifier.name, validity));
             let longest = Timestamp::from_micros(now.micros().saturating_add(MAX_MEMORY_MICROS));
             let until = validity.until.map_or(longest, |until| until.min(longest));
             Answer::Active { verifier: verifier.clone(), token, until }

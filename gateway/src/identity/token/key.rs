@@ -11,7 +11,8 @@ use jsonwebtoken::DecodingKey;
 use jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER;
 use serde_json::Value;
 
-use super::{compact, cryptography};
+use super::compact;
+use super::cryptography::Material;
 use crate::identity::secrets::SecretBytes;
 
 /// Shorter moduli can be factored (RFC 7518 §3.3), longer ones take ever longer to verify.
@@ -31,7 +32,7 @@ pub(super) struct Key {
     kind: Kind,
     /// The only algorithm that it may be used with, where a key set says so.
     only: Option<JwtAlgorithm>,
-    material: DecodingKey,
+    material: Material,
     /// Tells keys apart by all they are, so that one that stands in the next key set, too, is known again.
     digest: blake3::Hash,
     standing: Standing,
@@ -48,7 +49,7 @@ enum Standing {
 
 impl Key {
     pub(super) fn of_secret(secret: Arc<SecretBytes>) -> Self {
-        let material = DecodingKey::from_secret(secret.expose());
+        let material = Material::of_secret(secret.expose());
         let digest = blake3::hash(secret.expose());
         Self { id: None, kind: Kind::Secret, only: None, material, digest, standing: Standing::Secret(secret) }
     }
@@ -142,6 +143,7 @@ impl Key {
         for part in parts {
             hasher.update(&part.len().to_le_bytes()).update(part);
         }
+        let material = Material::Public(material);
         Self { id: None, kind, only: None, material, digest: hasher.finalize(), standing }
     }
 
@@ -162,7 +164,7 @@ impl Key {
     }
 
     pub(super) fn verify(&self, algorithm: JwtAlgorithm, message: &str, signature: &[u8]) -> bool {
-        self.fits(algorithm) && cryptography::verify(algorithm, &self.material, message.as_bytes(), signature)
+        self.fits(algorithm) && self.material.verify(algorithm, message.as_bytes(), signature)
     }
 
     /// Whether what it verified still counts.
@@ -193,6 +195,11 @@ impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Key").field("id", &self.id).field("kind", &self.kind).finish_non_exhaustive()
     }
+}
+
+/// Whether signatures of this algorithm are made and verified with one secret.
+pub(super) fn is_by_secret(algorithm: JwtAlgorithm) -> bool {
+    matches!(algorithm, JwtAlgorithm::HS256 | JwtAlgorithm::HS384 | JwtAlgorithm::HS512)
 }
 
 fn without_leading_zeros(number: &[u8]) -> &[u8] {

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
@@ -15,10 +16,13 @@ use parking_lot::Mutex;
 const SHARDS: usize = 64;
 /// What an entry takes beside its token, roughly.
 const ENTRY_BYTES: usize = 500;
+/// Tokens that came once, by the place and the tag that their hash gives them.
+const SEEN: usize = 16 * 1024;
 
 pub(super) struct Memory<V> {
     shards: Box<[Mutex<Shard<V>>]>,
     generation_bytes: usize,
+    seen: Box<[AtomicU32]>,
     /// Seeded anew in each process.
     state: RandomState,
 }
@@ -42,6 +46,7 @@ impl<V: Clone> Memory<V> {
         Self {
             shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
             generation_bytes: bytes / SHARDS / 2,
+            seen: std::iter::repeat_with(AtomicU32::default).take(SEEN).collect(),
             state: RandomState::default(),
         }
     }
@@ -63,6 +68,18 @@ impl<V: Clone> Memory<V> {
         let hash = self.state.hash_one(presented);
         if let Some(shard) = self.shard(hash) {
             shard.lock().insert(Entry { hash, presented: presented.into(), value }, self.generation_bytes);
+        }
+    }
+
+    /// For what is found out anew at little cost: kept when it comes again before too many others. Where every request brings another
+    /// token, nothing is kept, and nothing that is kept has to go for it.
+    pub(super) fn insert_if_again(&self, presented: &str, value: impl FnOnce() -> V) {
+        let hash = self.state.hash_one(presented);
+        let [a, b, c, d, place @ ..] = hash.to_le_bytes();
+        let tag = u32::from_le_bytes([a, b, c, d]) | 1;
+        let place = u32::from_le_bytes(place) as usize % SEEN;
+        if self.seen.get(place).is_some_and(|seen| seen.swap(tag, Ordering::Relaxed) == tag) {
+            self.insert(presented, value());
         }
     }
 
@@ -114,6 +131,21 @@ mod tests {
         let kept: usize = memory.shards.iter().map(size).sum();
         assert!(kept <= SHARDS * 2 * 8, "{kept}");
         assert_eq!(memory.get("0000000001"), None);
+    }
+
+    #[test]
+    fn what_came_once_is_kept_when_it_comes_again_and_not_before() {
+        let memory = Memory::new(1_000_000);
+        memory.insert_if_again("a", || unreachable!("nobody has seen it"));
+        assert_eq!(memory.get("a"), None);
+        memory.insert_if_again("a", || 1);
+        assert_eq!(memory.get("a"), Some(1));
+        memory.insert_if_again("b", || 2);
+        for other in 0..20 * SEEN {
+            memory.insert_if_again(&other.to_string(), || 0);
+        }
+        memory.insert_if_again("b", || 2);
+        assert_eq!(memory.get("b"), None, "too many came between");
     }
 
     #[test]

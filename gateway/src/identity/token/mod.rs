@@ -1,5 +1,6 @@
 //! Bearer tokens: JWTs are verified with their issuer's keys, opaque ones by asking their issuer. What was verified is remembered,
-//! because a signature costs more than the rest of a request.
+//! because a signature by a key pair costs more than the rest of a request. One by a secret costs little: it is verified at once, and
+//! remembered when it comes again.
 //!
 //! A verdict is remembered with what it rests on: the issuer as it was configured, and the key. Each look compares both with what
 //! is served now, so that nothing outlives a change of the issuer, its secret or its key set.
@@ -35,6 +36,7 @@ use crate::live::Current;
 use compact::{Compact, Form};
 use fetch::Fetcher;
 use introspection::{Answer, Introspection, MAX_CALLS, REFUSAL_MEMORY_MICROS};
+use json::Object;
 pub(crate) use jwks::Pace;
 use jwks::{Pick, Source};
 use key::Key;
@@ -122,13 +124,40 @@ impl Tokens {
         }
     }
 
+    /// The verdict, if nothing has to be waited for: it is remembered, or rests on a secret that is at hand, whose signature costs less than
+    /// to wait would. Otherwise ask [`Tokens::verify`].
+    pub(crate) fn at_once(
+        &self,
+        snapshot: &Snapshot,
+        presented: &str,
+        now: Timestamp,
+    ) -> Option<Result<Arc<Token>, Code>> {
+        self.remembered(snapshot, presented, now).or_else(|| self.by_secret(snapshot, presented, now))
+    }
+
+    fn by_secret(&self, snapshot: &Snapshot, presented: &str, now: Timestamp) -> Option<Result<Arc<Token>, Code>> {
+        if Form::of(presented) != Form::Signed {
+            return None;
+        }
+        let parts = Compact::parse(presented)?;
+        if !key::is_by_secret(parts.algorithm) {
+            return None;
+        }
+        let claims = parts.claims()?;
+        let verifier = self.verifier(snapshot.issuer_of(claims.text("iss")?)?);
+        match verifier.key(parts.algorithm, parts.kid.as_deref(), &self.secrets) {
+            Pick::One(key) => Some(self.judge(presented, &parts, &claims, &verifier, key, now)),
+            Pick::Missing | Pick::Refused => None,
+        }
+    }
+
     pub(crate) async fn verify(
         &self,
         snapshot: &Snapshot,
         presented: &str,
         now: Timestamp,
     ) -> Result<Arc<Token>, Code> {
-        if let Some(verdict) = self.remembered(snapshot, presented, now) {
+        if let Some(verdict) = self.at_once(snapshot, presented, now) {
             // It was another credential of the request that was not known.
             return verdict;
         }
@@ -146,24 +175,45 @@ impl Tokens {
     async fn verify_signed(&self, snapshot: &Snapshot, presented: &str, now: Timestamp) -> Result<Arc<Token>, Code> {
         let refused = Err(Code::CredentialsInvalid);
         let Some(parts) = Compact::parse(presented) else { return refused };
-        let iss = parts.claims.get("iss").and_then(|iss| iss.as_str());
-        let Some(issuer) = iss.and_then(|iss| snapshot.issuer_of(iss)) else { return refused };
+        let Some(claims) = parts.claims() else { return refused };
+        let Some(issuer) = claims.text("iss").and_then(|iss| snapshot.issuer_of(iss)) else { return refused };
         let verifier = self.verifier(issuer);
         if !verifier.has_keys() {
             // This issuer signs for itself alone.
             return self.introspect(snapshot, vec![verifier], presented, now).await;
         }
         let Some(key) = self.find_key(&verifier, &parts, now).await else { return refused };
+        self.judge(presented, &parts, &claims, &verifier, key, now)
+    }
+
+    /// Whether this key signed what its issuer lets count. What costs more to find out than to keep is remembered.
+    fn judge(
+        &self,
+        presented: &str,
+        parts: &Compact<'_>,
+        claims: &Object<'_>,
+        verifier: &Verifier,
+        key: Arc<Key>,
+        now: Timestamp,
+    ) -> Result<Arc<Token>, Code> {
+        let issuer = &verifier.issuer;
         // Cheaper than the signature, and as good a reason.
-        let validity = claims::check_signed(&parts.claims, issuer, now)?;
+        let validity = claims::check_signed(claims, issuer, now)?;
+        let is_costly = !key::is_by_secret(parts.algorithm);
         if !key.verify(parts.algorithm, parts.message, &parts.signature) {
-            self.bad.insert(presented, Refused::Forged { issuer: issuer.clone(), key });
-            return refused;
+            if is_costly {
+                self.bad.insert(presented, Refused::Forged { issuer: issuer.clone(), key });
+            }
+            return Err(Code::CredentialsInvalid);
         }
-        let token = Arc::new(claims::token_of(&parts.claims, issuer, &verifier.name, validity));
+        let token = Arc::new(claims::token_of(claims, &verifier.mapping, &verifier.name, validity));
         let until = validity.until.unwrap_or(now);
-        let accepted = Accepted { token: token.clone(), issuer: issuer.clone(), key: Some(key), until };
-        self.good.insert(presented, Arc::new(accepted));
+        let accepted = || Arc::new(Accepted { token: token.clone(), issuer: issuer.clone(), key: Some(key), until });
+        if is_costly {
+            self.good.insert(presented, accepted());
+        } else {
+            self.good.insert_if_again(presented, accepted);
+        }
         if validity.is_over(now) { Err(Code::TokenExpired) } else { Ok(token) }
     }
 
@@ -266,7 +316,7 @@ impl Tokens {
 
 /// What a signed token says. Whoever asks has seen to it that it was verified.
 pub(crate) fn claims(presented: &str) -> Option<Value> {
-    Compact::parse(presented).map(|parts| parts.claims)
+    Compact::parse(presented).and_then(|parts| json::owned_object(parts.payload()))
 }
 
 /// Whether the issuer is served as it was, and the key still counts.

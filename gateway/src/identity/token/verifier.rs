@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use gateway_config::model::{JwtAlgorithm, JwtIssuer, SecretRef, Timestamp};
 use parking_lot::Mutex;
 
+use super::claims::Mapping;
 use super::jwks::{Pick, Source};
 use super::key::Key;
 use crate::identity::secrets::Secrets;
@@ -14,6 +15,7 @@ use crate::identity::secrets::Secrets;
 pub(super) struct Verifier {
     pub(super) issuer: Arc<JwtIssuer>,
     pub(super) name: Arc<str>,
+    pub(super) mapping: Mapping,
     keys: Keys,
     /// When introspection failed last, in microseconds, and whether it is said already.
     failed_at: AtomicI64,
@@ -51,7 +53,8 @@ impl Verifier {
         } else {
             Keys::None
         };
-        Self { issuer: issuer.clone(), name, keys, failed_at: AtomicI64::new(NEVER) }
+        let mapping = Mapping::of(&issuer.claims);
+        Self { issuer: issuer.clone(), name, mapping, keys, failed_at: AtomicI64::new(NEVER) }
     }
 
     pub(super) fn is_of(&self, issuer: &Arc<JwtIssuer>) -> bool {

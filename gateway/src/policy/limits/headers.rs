@@ -1,9 +1,11 @@
 //! What clients are told of their limits: `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers) for all, the older
 //! `X-RateLimit-*` for the tightest, and on a refusal `Retry-After`.
 
+use std::ops::Range;
+
+use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue};
-use smallvec::SmallVec;
 
 use super::limiter::{Standing, Verdict};
 
@@ -13,52 +15,55 @@ const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-pub(crate) type Headers = SmallVec<[(HeaderName, HeaderValue); 6]>;
-
-/// None for a request that no limit counts.
-pub(crate) fn headers_of(verdict: &Verdict) -> Headers {
-    let mut headers = Headers::new();
+/// Adds nothing for a request that no limit counts.
+pub(crate) fn tell(verdict: &Verdict, headers: &mut Vec<(HeaderName, HeaderValue)>) {
     let by_room = |standing: &&Standing| (standing.remaining, std::cmp::Reverse(standing.reset_seconds));
-    if let Some(tightest) = verdict.refused.as_ref().or_else(|| verdict.standings.iter().min_by_key(by_room)) {
-        let (mut policy, mut state) = (Vec::with_capacity(96), Vec::with_capacity(96));
-        for standing in &verdict.standings {
-            let limit = &standing.limit;
-            item(&mut policy, &limit.name, [(b'q', limit.requests), (b'w', limit.per_seconds)]);
-            item(&mut state, &limit.name, [(b'r', standing.remaining), (b't', standing.reset_seconds)]);
-        }
-        for (name, text) in [(POLICY, policy), (STATE, state)] {
-            if let Ok(value) = HeaderValue::try_from(text) {
-                headers.push((name, value));
-            }
-        }
-        headers.push((LIMIT, tightest.limit.requests.into()));
-        headers.push((REMAINING, tightest.remaining.into()));
-        headers.push((RESET, tightest.reset_seconds.into()));
-    }
+    let tightest = verdict.refused.as_ref().or_else(|| verdict.standings.iter().min_by_key(by_room));
+    let Some(tightest) = tightest else { return };
+    let mut text = Text(Vec::with_capacity(192));
+    let told = [
+        (POLICY, text.list(verdict, |it| [(b'q', it.limit.requests), (b'w', it.limit.per_seconds)])),
+        (STATE, text.list(verdict, |it| [(b'r', it.remaining), (b't', it.reset_seconds)])),
+        (LIMIT, text.number(tightest.limit.requests)),
+        (REMAINING, text.number(tightest.remaining)),
+        (RESET, text.number(tightest.reset_seconds)),
+    ];
+    headers.reserve(told.len() + 1);
+    // All values share the one allocation.
+    let text = Bytes::from(text.0);
+    let value = |range: Range<usize>| HeaderValue::from_maybe_shared(text.slice(range)).ok();
+    headers.extend(told.into_iter().filter_map(|(name, range)| Some((name, value(range)?))));
     if let Some(refused) = &verdict.refused {
         headers.push((RETRY_AFTER, refused.retry_after_seconds.max(1).into()));
     }
-    headers
 }
 
-/// Appends `"name";a=1;b=2` to a list of structured fields (RFC 9651).
-fn item(list: &mut Vec<u8>, name: &str, parameters: [(u8, u32); 2]) {
-    if !list.is_empty() {
-        list.extend_from_slice(b", ");
-    }
-    list.push(b'"');
-    for byte in name.bytes() {
-        match byte {
-            b'"' | b'\\' => list.extend_from_slice(&[b'\\', byte]),
-            b' '..=b'~' => list.push(byte),
-            // A structured field's string knows ASCII only.
-            _ => list.push(b'?'),
+/// The values, one behind the other.
+struct Text(Vec<u8>);
+
+impl Text {
+    /// A list of structured fields (RFC 9651), `"name";a=1;b=2` for each limit.
+    fn list(&mut self, verdict: &Verdict, parameters: impl Fn(&Standing) -> [(u8, u32); 2]) -> Range<usize> {
+        let start = self.0.len();
+        for standing in &verdict.standings {
+            if self.0.len() > start {
+                self.0.extend_from_slice(b", ");
+            }
+            self.0.push(b'"');
+            // Nothing in it needs to be escaped: see `CompiledLimit::name`.
+            self.0.extend_from_slice(standing.limit.name.as_bytes());
+            self.0.push(b'"');
+            for (key, number) in parameters(standing) {
+                self.0.extend_from_slice(&[b';', key, b'=']);
+                self.number(number);
+            }
         }
+        start..self.0.len()
     }
-    list.push(b'"');
-    let mut digits = itoa::Buffer::new();
-    for (key, number) in parameters {
-        list.extend_from_slice(&[b';', key, b'=']);
-        list.extend_from_slice(digits.format(number).as_bytes());
+
+    fn number(&mut self, number: u32) -> Range<usize> {
+        let start = self.0.len();
+        self.0.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        start..self.0.len()
     }
 }

@@ -10,6 +10,6 @@ mod table;
 mod tests;
 
 pub(crate) use gcra::Nanos;
-pub(crate) use headers::headers_of;
+pub(crate) use headers::tell;
 pub(crate) use limiter::{Limiter, Standing, Verdict};
 pub(crate) use store::SharedStore;

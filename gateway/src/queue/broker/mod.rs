@@ -49,6 +49,9 @@ pub(crate) enum PublishError {
     /// The broker takes messages faster than it confirms them, or holds as many as it may.
     #[error("the broker is overloaded: {0}")]
     Overloaded(String),
+    /// The broker said no, though not for good: it certainly was not accepted. It may go to the spool.
+    #[error("the broker refused the message for now")]
+    Nacked,
     /// There is no queue, stream or topic that it would reach.
     #[error("the message can't be routed: {0}")]
     Unroutable(String),
@@ -66,6 +69,7 @@ impl PublishError {
         match self {
             Self::Unavailable(_) => "unavailable",
             Self::Overloaded(_) => "overloaded",
+            Self::Nacked => "nacked",
             Self::Unroutable(_) => "unroutable",
             Self::Refused(_) => "refused",
             Self::Unconfirmed => "unconfirmed",

@@ -8,6 +8,7 @@ mod gateway_killed;
 mod impatient;
 mod kafka;
 mod network_cut;
+mod newborn;
 mod same_key;
 mod too_large;
 mod worker_killed;

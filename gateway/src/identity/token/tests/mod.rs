@@ -12,11 +12,13 @@ use std::fs;
 use gateway_config::model::{Configuration, Item, JwtAlgorithm, SecretRef};
 use gateway_config::snapshot::compile;
 use jsonwebtoken::DecodingKey;
+use jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER;
 use prometheus::Opts;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
+use crate::identity::secrets::SecretBytes;
 
 const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 const ISS: &str = "https://id.test";
@@ -60,7 +62,7 @@ impl World {
 
     /// As a request does it.
     async fn judge_at(&self, presented: &str, now: Timestamp) -> Result<Arc<Token>, Code> {
-        match self.tokens.remembered(&self.snapshot, presented, now) {
+        match self.tokens.at_once(&self.snapshot, presented, now) {
             Some(verdict) => verdict,
             None => self.tokens.verify(&self.snapshot, presented, now).await,
         }
@@ -68,6 +70,14 @@ impl World {
 
     async fn judge(&self, presented: &str) -> Result<Arc<Token>, Code> {
         self.judge_at(presented, NOW).await
+    }
+
+    /// Shows it until it is remembered.
+    async fn learn(&self, presented: &str) -> Arc<Token> {
+        self.judge(presented).await.unwrap();
+        let verified = self.judge(presented).await.unwrap();
+        assert!(self.remembers(presented));
+        verified
     }
 
     fn remembers(&self, presented: &str) -> bool {
@@ -134,17 +144,32 @@ async fn a_good_token_of_every_algorithm_says_who_calls() {
     }
 }
 
+fn both_keys(algorithm: JwtAlgorithm) -> (DecodingKey, Key) {
+    if let JwtAlgorithm::HS256 | JwtAlgorithm::HS384 | JwtAlgorithm::HS512 = algorithm {
+        let secret = Arc::new(SecretBytes::new(signer::SECRET.as_bytes().to_vec()));
+        return (DecodingKey::from_secret(signer::SECRET.as_bytes()), Key::of_secret(secret));
+    }
+    let pem = signer::public_pem(algorithm);
+    let key = match algorithm {
+        JwtAlgorithm::ES256 | JwtAlgorithm::ES384 => DecodingKey::from_ec_pem(pem.as_bytes()),
+        JwtAlgorithm::EdDSA => DecodingKey::from_ed_pem(pem.as_bytes()),
+        _ => DecodingKey::from_rsa_pem(pem.as_bytes()),
+    };
+    (key.unwrap(), Key::of_pem(pem).unwrap())
+}
+
+fn by_library(algorithm: JwtAlgorithm, key: &DecodingKey, message: &[u8], signature: &[u8]) -> bool {
+    let algorithm: jsonwebtoken::Algorithm = signer::name(algorithm).parse().unwrap();
+    let verifier = (DEFAULT_PROVIDER.verifier_factory)(&algorithm, key).unwrap();
+    verifier.verify(message, &signature.to_vec()).is_ok()
+}
+
 /// What is used was chosen for its speed; it must judge as the other one does.
 #[test]
 fn two_implementations_agree_on_what_is_a_signature() {
-    for algorithm in PUBLIC_KEY_ALGORITHMS {
-        let pem = signer::public_pem(algorithm);
-        let key = match algorithm {
-            JwtAlgorithm::ES256 | JwtAlgorithm::ES384 => DecodingKey::from_ec_pem(pem.as_bytes()),
-            JwtAlgorithm::EdDSA => DecodingKey::from_ed_pem(pem.as_bytes()),
-            _ => DecodingKey::from_rsa_pem(pem.as_bytes()),
-        };
-        let (key, ours) = (key.unwrap(), Key::of_pem(pem).unwrap());
+    let secret_algorithms = [JwtAlgorithm::HS256, JwtAlgorithm::HS384, JwtAlgorithm::HS512];
+    for algorithm in PUBLIC_KEY_ALGORITHMS.into_iter().chain(secret_algorithms) {
+        let (key, ours) = both_keys(algorithm);
         let message = signer::message(&json!({"alg": signer::name(algorithm)}), &claims());
         let good = signer::signature(algorithm, &message);
         let bit_flipped = |at: usize| {
@@ -154,7 +179,7 @@ fn two_implementations_agree_on_what_is_a_signature() {
         };
         let cut = good[..good.len() - 1].to_vec();
         for signature in [good.clone(), bit_flipped(0), bit_flipped(good.len() - 1), cut, vec![0; good.len()]] {
-            let theirs = cryptography::by_library(algorithm, &key, message.as_bytes(), &signature);
+            let theirs = by_library(algorithm, &key, message.as_bytes(), &signature);
             assert_eq!(ours.verify(algorithm, &message, &signature), theirs, "{algorithm:?}");
             assert_eq!(theirs, signature == good, "{algorithm:?}");
         }

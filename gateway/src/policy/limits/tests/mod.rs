@@ -12,7 +12,7 @@ use gateway_config::snapshot::{CompiledLimit, Counter, Who};
 use http::HeaderMap;
 use prometheus::IntCounter;
 
-use super::{Limiter, Nanos, SharedStore, Verdict, headers_of};
+use super::{Limiter, Nanos, SharedStore, Verdict, tell};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -186,7 +186,9 @@ fn what_is_full_again_makes_room() {
 }
 
 fn headers(verdict: &Verdict) -> HeaderMap {
-    headers_of(verdict).into_iter().collect()
+    let mut headers = Vec::new();
+    tell(verdict, &mut headers);
+    headers.into_iter().collect()
 }
 
 #[test]
@@ -217,7 +219,7 @@ fn a_refused_client_is_told_when_to_come_again() {
 
 #[test]
 fn a_request_without_limits_brings_no_headers() {
-    assert!(headers_of(&limiter().count_here(&[], Nanos(0))).is_empty());
+    assert!(headers(&limiter().count_here(&[], Nanos(0))).is_empty());
 }
 
 #[test]

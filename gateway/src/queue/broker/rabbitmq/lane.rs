@@ -277,7 +277,7 @@ impl Desk {
                 self.doubtful.push(Doubtful { slot, round: self.round });
                 return;
             }
-            Ok(Confirmation::Nack(_)) => Err(PublishError::Overloaded("RabbitMQ refused it for now".to_owned())),
+            Ok(Confirmation::Nack(_)) => Err(PublishError::Nacked),
             Ok(Confirmation::NotRequested) => Err(PublishError::Unconfirmed),
         };
         // Whoever waited may have left.

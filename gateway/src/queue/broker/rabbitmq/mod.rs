@@ -27,6 +27,10 @@ use super::{Broker, Depth, Message, PublishError, Source};
 use connection::Wire;
 use lane::{Destination, Lane, Largest};
 
+/// Before a message that was refused for now is sent again: a queue that is just being made, or whose leader is just being elected, refuses
+/// what comes meanwhile.
+const NACKED_PAUSES: [Duration; 4] =
+    [Duration::from_millis(20), Duration::from_millis(40), Duration::from_millis(80), Duration::from_millis(160)];
 /// What the broker said no to is not asked again so soon.
 const NO_HOLDS: Duration = Duration::from_secs(1);
 
@@ -96,6 +100,24 @@ impl RabbitMq {
         sent
     }
 
+    /// Makes what the message lacks, where it came back.
+    async fn send_or_make(
+        &self,
+        link: &Link,
+        message: &Message,
+        deadline: tokio::time::Instant,
+    ) -> Result<(), PublishError> {
+        let sent = self.send(link, message, deadline).await;
+        if self.check_topology || !matches!(sent, Err(PublishError::Unroutable(_))) {
+            return sent;
+        }
+        match timeout_at(deadline, link.make(&message.queue.source)).await {
+            Ok(made) => made?,
+            Err(_) => return sent,
+        }
+        self.send(link, message, deadline).await
+    }
+
     /// Where messages reach followers at least, and so are never sent back, the worker's queue must be there beforehand.
     async fn prepare(
         &self,
@@ -135,18 +157,15 @@ impl Broker for RabbitMq {
         let deadline = tokio::time::Instant::now() + patience;
         let link = self.keeper.link().await?;
         if link.connection.status().blocked() {
-            return Err(PublishError::Overloaded("RabbitMQ is short of memory or disk and takes nothing".to_owned()));
+            return Err(PublishError::Unavailable("RabbitMQ is short of memory or disk and takes nothing".to_owned()));
         }
-        let sent = self.send(&link, message, deadline).await;
-        if self.check_topology || !matches!(sent, Err(PublishError::Unroutable(_))) {
-            return sent;
+        for pause in NACKED_PAUSES {
+            match self.send_or_make(&link, message, deadline).await {
+                Err(PublishError::Nacked) => tokio::time::sleep(pause).await,
+                sent => return sent,
+            }
         }
-        // It came back, so it may be sent again.
-        match timeout_at(deadline, link.make(&message.queue.source)).await {
-            Ok(made) => made?,
-            Err(_) => return sent,
-        }
-        self.send(&link, message, deadline).await
+        self.send_or_make(&link, message, deadline).await
     }
 
     fn is_up(&self) -> bool {
