@@ -255,8 +255,8 @@ mod tests {
         assert_eq!(check(json!({"exp": 1_800_000_000})), Err(Code::TokenExpired));
     }
 
-    fn mapped(claims: &Value, pointers: ClaimPointers) -> Token {
-        let (text, mapping) = (claims.to_string(), Mapping::of(&pointers));
+    fn mapped(claims: &Value, pointers: &ClaimPointers) -> Token {
+        let (text, mapping) = (claims.to_string(), Mapping::of(pointers));
         let claims = object(text.as_bytes()).unwrap();
         token_of(&claims, &mapping, &Arc::from("test"), Validity { until: None, from: None })
     }
@@ -271,12 +271,12 @@ mod tests {
             "sub": "u1", "azp": "shop", "client_id": "other", "roles": ["a", "b", 7, ""], "scope": "read write",
             "realm": {"roles": "x, y", "user/id": "u2"}, "scp": ["s"],
         });
-        let token = mapped(&claims, ClaimPointers::default());
+        let token = mapped(&claims, &ClaimPointers::default());
         assert_eq!((token.subject.as_deref(), token.client.as_deref()), (Some("u1"), Some("shop")));
         assert_eq!((token.roles, token.scopes), (boxes(&["a", "b"]), boxes(&["read", "write"])));
         let token = mapped(
             &claims,
-            ClaimPointers {
+            &ClaimPointers {
                 subject: "/realm/user~1id".to_owned(),
                 roles: "/realm/roles".to_owned(),
                 scopes: "/scp".to_owned(),
@@ -291,7 +291,7 @@ mod tests {
     fn claims_of_another_type_grant_nothing() {
         let token = mapped(
             &json!({"sub": 7, "azp": "", "client_id": "c", "roles": {"a": true}, "scope": null}),
-            ClaimPointers::default(),
+            &ClaimPointers::default(),
         );
         assert_eq!((token.subject, token.client.as_deref()), (None, Some("c")));
         assert!(token.roles.is_empty() && token.scopes.is_empty());
