@@ -49,7 +49,7 @@ fn on(database: &str, url: Option<&str>, plan: &Plan) -> anyhow::Result<Vec<Stri
     println!();
     head(&format!("Embedded on {database}"), plan);
     measured.print("gateway");
-    println!("{meanwhile:.0}/s were delivered meanwhile; alone: {alone}");
+    println!("{meanwhile:.0}/s were delivered meanwhile; after that {alone}");
     let rate = measured.rate().median;
     let is_missed = rate < ENOUGH;
     Ok(is_missed
@@ -58,7 +58,7 @@ fn on(database: &str, url: Option<&str>, plan: &Plan) -> anyhow::Result<Vec<Stri
         .collect())
 }
 
-/// How fast what waits is delivered when nothing more comes.
+/// What waits is delivered when nothing more comes.
 fn drained(sink: &Sink, plan: &Plan) -> String {
     let (before, start) = (sink.taken(), Instant::now());
     let mut last = before;
@@ -70,8 +70,8 @@ fn drained(sink: &Sink, plan: &Plan) -> String {
         }
         last = now;
     }
-    let left = if last == sink.taken() { "nothing was left, or nothing moved" } else { "more was left" };
-    format!("{:.0}/s for {:.1} s, then {left}", rate_of(last - before, start.elapsed()), start.elapsed().as_secs_f64())
+    let took = start.elapsed().as_secs_f64();
+    format!("{} in {took:.1} s", last - before)
 }
 
 fn rate_of(count: u64, took: Duration) -> f64 {

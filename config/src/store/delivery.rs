@@ -36,11 +36,7 @@ struct Share {
     wanted: u32,
 }
 
-pub(super) async fn claim(
-    session: &mut dyn Session,
-    backend: &dyn Backend,
-    claim: &MessageClaim<'_>,
-) -> Result<Claim> {
+pub(super) async fn claim(session: &mut dyn Session, backend: &dyn Backend, claim: &MessageClaim<'_>) -> Result<Claim> {
     if let Some(lock) = backend.lock_queue() {
         // Two that count at once would both find room.
         session.execute(lock, vec![Cell::text(claim.queue)]).await?;

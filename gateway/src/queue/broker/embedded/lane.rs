@@ -82,9 +82,8 @@ impl Lane {
         }
         let (held, ahead) = (self.count(), self.ahead(now));
         let limit = self.queue.source.concurrency.saturating_add(ahead).saturating_sub(held).min(self.most(MOST_AHEAD));
-        let is_low = self.slots > 0
-            && held < self.slots.saturating_add(ahead)
-            && held <= self.slots.saturating_add(ahead / 2);
+        let is_low =
+            self.slots > 0 && held < self.slots.saturating_add(ahead) && held <= self.slots.saturating_add(ahead / 2);
         let may_grow = held <= self.slots && self.ask_again_at.is_none_or(|at| at <= now);
         if limit == 0 || !(is_low || may_grow) {
             return None;
@@ -213,8 +212,7 @@ mod tests {
 
     fn lane(concurrency: u32, now: Instant) -> Lane {
         let destination = Destination { deliver_to: Some("http://worker/".to_owned()), ..Destination::default() };
-        let queue =
-            Queue { id: Id::new(new_id()), name: "q".to_owned(), destination, concurrency, ..Queue::default() };
+        let queue = Queue { id: Id::new(new_id()), name: "q".to_owned(), destination, concurrency, ..Queue::default() };
         let queues = [("q".to_owned(), Arc::new(queue))].into();
         let snapshot = compile(&Configuration { queues, ..Configuration::default() }, 1).unwrap();
         let mut lane = Lane::new(snapshot.queue("q").unwrap().clone(), now);

@@ -49,9 +49,22 @@ impl Claimed {
 
 /// What came of a question to the database.
 pub(super) enum Done {
-    Claimed { queue: Arc<CompiledQueue>, ask: Ask, until: Timestamp, outcome: Result<Claim, StoreError> },
-    Written { settled: Vec<(i64, Settlement)>, left: Vec<String>, outcome: Result<(), StoreError> },
-    Extended { asked: Vec<i64>, until: Timestamp, outcome: Result<Vec<i64>, StoreError> },
+    Claimed {
+        queue: Arc<CompiledQueue>,
+        ask: Ask,
+        until: Timestamp,
+        outcome: Result<Claim, StoreError>,
+    },
+    Written {
+        settled: Vec<(i64, Settlement)>,
+        left: Vec<String>,
+        outcome: Result<(), StoreError>,
+    },
+    Extended {
+        asked: Vec<i64>,
+        until: Timestamp,
+        outcome: Result<Vec<i64>, StoreError>,
+    },
     Looked(Result<Vec<String>, StoreError>),
     /// What could not be told.
     Told(Vec<(Instant, Claimed)>),
