@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::lane::Lane;
 use super::push::{Parts, push};
 use super::round::{Claimed, Done, LOOK, Round, is_deliverable};
 use crate::identity::egress::Egress;
@@ -204,8 +205,8 @@ impl Deliverer {
         if queues.peek().is_none() && round.lanes.is_empty() {
             return;
         }
-        if !round.is_away && queues.all(|queue| round.lanes.get(queue.name()).is_some_and(|lane| lane.is_due())) {
-            return round.lanes.values_mut().for_each(|lane| lane.found_due());
+        if !round.is_away && queues.all(|queue| round.lanes.get(queue.name()).is_some_and(Lane::is_due)) {
+            return round.lanes.values_mut().for_each(Lane::found_due);
         }
         round.is_looking = true;
         let own = Arc::clone(self);
