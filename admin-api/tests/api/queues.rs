@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gateway_config::clock::{Clock, new_id};
 use gateway_config::model::{Id, Queue, Timestamp};
-use gateway_config::store::{MessageClaim, NewMessage, QueueReport, QueueTest, QueueTestState, Settlement};
+use gateway_config::store::{Here, MessageClaim, NewMessage, QueueReport, QueueTest, QueueTestState, Settlement};
 use gateway_config::webhook::WebhookSecret;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -50,8 +50,8 @@ async fn accept(admin: &Admin, ids: &[&str]) {
 async fn claim(admin: &Admin, limit: u32) -> Vec<(Uuid, i64)> {
     let (worker, now) = (new_id(), admin.clock.now());
     let until = seconds_ago(admin, -60);
-    let claim = MessageClaim { queue: "mails", worker, now, until, limit, concurrency: 99 };
-    let claimed = admin.store.claim_messages(&claim).await.unwrap();
+    let claim = MessageClaim { queue: "mails", worker, now, until, limit, concurrency: 99, here: Here::default() };
+    let claimed = admin.store.claim_messages(&claim).await.unwrap().messages;
     claimed.iter().map(|message| (worker, message.number)).collect()
 }
 
@@ -60,7 +60,7 @@ async fn bury(admin: &Admin, ids: &[&str]) {
     accept(admin, ids).await;
     for (worker, number) in claim(admin, 99).await {
         let dead = Settlement::Dead { at: seconds_ago(admin, 1), error: "status 500".to_owned() };
-        admin.store.settle_messages(worker, &[(number, dead)]).await.unwrap();
+        admin.store.settle_messages(worker, &[(number, dead)], &[]).await.unwrap();
     }
 }
 

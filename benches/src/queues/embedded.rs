@@ -1,5 +1,7 @@
 //! Embedded queues: what is accepted is on disk, and is pushed to a worker meanwhile.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 
@@ -8,6 +10,9 @@ use super::rounds::{Measured, Side, head};
 use super::sink::Sink;
 use super::{ORDERS, Plan};
 use crate::stack::postgres_database;
+
+/// While something waits, something is delivered in such a time.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Accepted messages a second.
 const ENOUGH: f64 = 2000.0;
@@ -35,21 +40,42 @@ fn on(database: &str, url: Option<&str>, plan: &Plan) -> anyhow::Result<Vec<Stri
     let mut measured = Measured::default();
     let side = Side::Gateway(&gatehouse, &posts);
     side.measure(&mut Measured::default())?;
-    let before = sink.taken();
+    let (before, start) = (sink.taken(), Instant::now());
     for _ in 0..plan.rounds {
         side.measure(&mut measured)?;
     }
-    let delivered = sink.taken() - before;
+    let meanwhile = rate_of(sink.taken() - before, start.elapsed());
+    let alone = drained(&sink, plan);
     println!();
     head(&format!("Embedded on {database}"), plan);
     measured.print("gateway");
-    println!("{delivered} messages were delivered meanwhile");
+    println!("{meanwhile:.0}/s were delivered meanwhile; after that {alone}");
     let rate = measured.rate().median;
     let is_missed = rate < ENOUGH;
     Ok(is_missed
         .then(|| format!("embedded on {database}: {rate:.0} accepted a second, at least {ENOUGH}"))
         .into_iter()
         .collect())
+}
+
+/// What waits is delivered when nothing more comes.
+fn drained(sink: &Sink, plan: &Plan) -> String {
+    let (before, start) = (sink.taken(), Instant::now());
+    let mut last = before;
+    while start.elapsed() < plan.lasts() * 2 {
+        std::thread::sleep(LOOK);
+        let now = sink.taken();
+        if now == last {
+            break;
+        }
+        last = now;
+    }
+    let took = start.elapsed().as_secs_f64();
+    format!("{} in {took:.1} s", last - before)
+}
+
+fn rate_of(count: u64, took: Duration) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / took.as_secs_f64()
 }
 
 /// Whether the cluster waits for its disk.

@@ -14,23 +14,21 @@ use crate::model::Timestamp;
 use super::database::Database;
 use super::session::{Cell, Purpose, Record, Session};
 use super::table::Holds;
-use super::{Result, StoreError};
+use super::{Result, StoreError, delivery};
 
 /// Rows in one statement, the largest first: a statement's text must be known beforehand, and few statements are fewer ways to Postgres.
 static ACCEPT: LazyLock<[(usize, String); 7]> =
     LazyLock::new(|| [100, 50, 20, 10, 5, 2, 1].map(|rows| (rows, accept_of(rows))));
 const COLUMNS: usize = 4;
 
-const LEASED: &str = "SELECT COUNT(*) FROM gateway_message \
-    WHERE queue = $1 AND dead_at IS NULL AND lease_owner IS NOT NULL AND due_at > $2";
-const DUE: &str = "SELECT DISTINCT queue FROM gateway_message WHERE dead_at IS NULL AND due_at <= $1";
-const EXTEND: &str =
-    "UPDATE gateway_message SET due_at = $3 WHERE number = $1 AND lease_owner = $2 AND dead_at IS NULL";
-const DONE: &str = "DELETE FROM gateway_message WHERE number = $1 AND lease_owner = $2";
-const RETRY: &str = "UPDATE gateway_message SET lease_owner = NULL, due_at = $3, last_error = $4 WHERE number = $1 AND lease_owner = $2";
-const BURY: &str = "UPDATE gateway_message SET lease_owner = NULL, dead_at = $3, last_error = $4 WHERE number = $1 AND lease_owner = $2";
-const GIVE_BACK: &str = "UPDATE gateway_message SET lease_owner = NULL, due_at = $3, attempts = attempts - 1 \
-    WHERE number = $1 AND lease_owner = $2";
+/// From queue to queue by their names: reading all that is due would take the longer the more waits.
+const DUE: &str = "WITH RECURSIVE named (queue) AS ( \
+        SELECT (SELECT MIN(queue) FROM gateway_message WHERE dead_at IS NULL) \
+        UNION ALL \
+        SELECT (SELECT MIN(m.queue) FROM gateway_message m WHERE m.dead_at IS NULL AND m.queue > named.queue) \
+        FROM named WHERE named.queue IS NOT NULL) \
+    SELECT queue FROM named WHERE queue IS NOT NULL AND EXISTS ( \
+        SELECT 1 FROM gateway_message m WHERE m.queue = named.queue AND m.dead_at IS NULL AND m.due_at <= $1)";
 const DEAD: &str = "SELECT number, id, event, attempts, accepted_at, dead_at, last_error FROM gateway_message \
     WHERE queue = $1 AND dead_at IS NOT NULL AND number > $2 ORDER BY number LIMIT $3";
 const IS_DEAD: &str = "SELECT COUNT(*) FROM gateway_message WHERE id = $1 AND dead_at IS NOT NULL";
@@ -51,8 +49,6 @@ const ONE_DEPTH: &str = "SELECT \
     (SELECT COUNT(*) FROM gateway_message WHERE queue = $1 AND dead_at IS NOT NULL), \
     (SELECT MIN(accepted_at) FROM gateway_message WHERE queue = $1 AND dead_at IS NULL)";
 
-const CLAIMED: [Holds; 7] =
-    [Holds::Integer, Holds::Text, Holds::Text, Holds::Text, Holds::Integer, Holds::Time, Holds::Text];
 const DEAD_LETTER: [Holds; 7] =
     [Holds::Integer, Holds::Text, Holds::Text, Holds::Integer, Holds::Time, Holds::Time, Holds::Text];
 const ONE: [Holds; 4] = [Holds::Integer, Holds::Integer, Holds::Integer, Holds::Time];
@@ -78,8 +74,30 @@ pub struct MessageClaim<'a> {
     pub until: Timestamp,
     /// At most so many now.
     pub limit: u32,
-    /// At most so many of this queue may be claimed at the same time, by all workers together.
+    /// At most so many of this queue may be pushed at the same time, by all workers together.
     pub concurrency: u32,
+    pub here: Here,
+}
+
+/// What the worker that claims has of the queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Here {
+    /// Claimed, and pushed or waiting for it.
+    pub held: u32,
+    /// It may be pushing so many at this moment: they are left to it.
+    pub slots: u32,
+    /// It wants to hold so many more than it may push.
+    pub ahead: u32,
+}
+
+/// What came of a claim.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claim {
+    pub messages: Vec<ClaimedMessage>,
+    /// The worker may push so many at the same time from now on.
+    pub slots: u32,
+    /// Nothing more is due.
+    pub is_drained: bool,
 }
 
 /// A message on loan.
@@ -158,14 +176,15 @@ pub trait Messages {
     /// The queues that have something to be claimed.
     async fn due_queues(&self, now: Timestamp) -> Result<Vec<String>>;
 
-    /// What is due longest, first.
-    async fn claim_messages(&self, claim: &MessageClaim<'_>) -> Result<Vec<ClaimedMessage>>;
+    /// What is due longest, first. Workers share a queue's concurrency: who has no slot claims nothing.
+    async fn claim_messages(&self, claim: &MessageClaim<'_>) -> Result<Claim>;
 
-    /// The worker still has these, until then. Those that it has no more are passed over.
-    async fn extend_messages(&self, worker: Uuid, numbers: &[i64], until: Timestamp) -> Result<()>;
+    /// The worker still has these, until then, and its slots. Answers which: those that it has no more are passed over.
+    async fn extend_messages(&self, worker: Uuid, numbers: &[i64], until: Timestamp) -> Result<Vec<i64>>;
 
-    /// Those that the worker has no more are passed over: somebody else settles them.
-    async fn settle_messages(&self, worker: Uuid, settled: &[(i64, Settlement)]) -> Result<()>;
+    /// Those that the worker has no more are passed over: somebody else settles them. `left` are queues of which it has nothing more
+    /// after this: their slots are free for others.
+    async fn settle_messages(&self, worker: Uuid, settled: &[(i64, Settlement)], left: &[String]) -> Result<()>;
 
     /// The dead letters of a queue behind number `after`, in the order of acceptance.
     async fn dead_letters(&self, queue: &str, after: i64, limit: u32) -> Result<Vec<DeadLetter>>;
@@ -199,57 +218,24 @@ impl Messages for Database {
         Ok(rows.into_iter().filter_map(|row| Fields::of(row).next()).collect())
     }
 
-    async fn claim_messages(&self, claim: &MessageClaim<'_>) -> Result<Vec<ClaimedMessage>> {
+    async fn claim_messages(&self, claim: &MessageClaim<'_>) -> Result<Claim> {
         let mut session = self.backend.open(Purpose::Delivery).await?;
-        if let Some(lock) = self.backend.lock_queue() {
-            // Two that count at once would both find room.
-            session.execute(lock, vec![Cell::text(claim.queue)]).await?;
-        }
-        let asked = vec![Cell::text(claim.queue), time(claim.now)];
-        let rows = session.fetch(LEASED, asked.clone(), &[Holds::Integer]).await?;
-        let leased: i64 = rows.into_iter().next().and_then(|row| Fields::of(row).next()).unwrap_or_default();
-        let room = i64::from(claim.limit).min(i64::from(claim.concurrency).saturating_sub(leased));
-        let mut claimed = Vec::new();
-        if room > 0 {
-            let mut cells = asked;
-            cells.extend([Cell::Id(Some(claim.worker)), time(claim.until), Cell::Integer(Some(room))]);
-            let rows = session.fetch(self.backend.claim_messages(), cells, &CLAIMED).await?;
-            claimed = rows.into_iter().filter_map(claimed_of).collect();
-        }
+        let claimed = delivery::claim(&mut *session, &*self.backend, claim).await?;
         session.commit(None).await?;
-        claimed.sort_by_key(|message| message.number);
         Ok(claimed)
     }
 
-    async fn extend_messages(&self, worker: Uuid, numbers: &[i64], until: Timestamp) -> Result<()> {
+    async fn extend_messages(&self, worker: Uuid, numbers: &[i64], until: Timestamp) -> Result<Vec<i64>> {
         let mut session = self.backend.open(Purpose::Delivery).await?;
-        for number in numbers {
-            session.execute(EXTEND, vec![Cell::Integer(Some(*number)), Cell::Id(Some(worker)), time(until)]).await?;
-        }
-        session.commit(None).await
+        let extended = delivery::extend(&mut *session, &*self.backend, worker, numbers, until).await?;
+        session.commit(None).await?;
+        Ok(extended)
     }
 
-    async fn settle_messages(&self, worker: Uuid, settled: &[(i64, Settlement)]) -> Result<()> {
+    async fn settle_messages(&self, worker: Uuid, settled: &[(i64, Settlement)], left: &[String]) -> Result<()> {
         let mut session = self.backend.open(Purpose::Delivery).await?;
-        for (number, settlement) in settled {
-            let mut cells = vec![Cell::Integer(Some(*number)), Cell::Id(Some(worker))];
-            let sql = match settlement {
-                Settlement::Done => DONE,
-                Settlement::Retry { at, error } => {
-                    cells.extend([time(*at), text(error)]);
-                    RETRY
-                }
-                Settlement::Dead { at, error } => {
-                    cells.extend([time(*at), text(error)]);
-                    BURY
-                }
-                Settlement::GiveBack { at } => {
-                    cells.push(time(*at));
-                    GIVE_BACK
-                }
-            };
-            session.execute(sql, cells).await?;
-        }
+        delivery::settle(&mut *session, &*self.backend, worker, settled).await?;
+        delivery::leave(&mut *session, worker, left).await?;
         session.commit(None).await
     }
 
@@ -330,40 +316,27 @@ fn accept_of(rows: usize) -> String {
     )
 }
 
-fn time(at: Timestamp) -> Cell {
+pub(super) fn time(at: Timestamp) -> Cell {
     Cell::Integer(Some(at.micros()))
 }
 
 /// Postgres holds no NUL: what a worker's machine said of an error may be anything.
-fn text(text: &str) -> Cell {
+pub(super) fn text(text: &str) -> Cell {
     Cell::text(text.replace('\0', "\u{fffd}"))
 }
 
 /// A row's fields, one after the other.
-struct Fields(std::vec::IntoIter<std::result::Result<Value, String>>);
+pub(super) struct Fields(std::vec::IntoIter<std::result::Result<Value, String>>);
 
 impl Fields {
-    fn of(row: Record) -> Self {
+    pub(super) fn of(row: Record) -> Self {
         Self(row.into_iter())
     }
 
-    fn next<T: DeserializeOwned>(&mut self) -> Option<T> {
+    pub(super) fn next<T: DeserializeOwned>(&mut self) -> Option<T> {
         let value = self.0.next()?.inspect_err(|why| tracing::warn!(why, "a row of gateway_message can't be read"));
         serde_json::from_value(value.ok()?).ok()
     }
-}
-
-fn claimed_of(row: Record) -> Option<ClaimedMessage> {
-    let mut fields = Fields::of(row);
-    Some(ClaimedMessage {
-        number: fields.next()?,
-        id: fields.next()?,
-        queue: fields.next()?,
-        event: fields.next()?,
-        attempts: fields.next()?,
-        accepted_at: fields.next()?,
-        last_error: fields.next()?,
-    })
 }
 
 fn dead_letter_of(row: Record) -> Option<DeadLetter> {

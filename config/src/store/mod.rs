@@ -8,6 +8,7 @@ mod audit;
 pub mod conformance;
 mod database;
 mod deadline;
+mod delivery;
 mod dump;
 mod error;
 mod history;
@@ -55,7 +56,9 @@ pub use dump::{
 pub use error::StoreError;
 pub use history::{History, HistoryPage};
 pub use login::{Failures, Logins, Renewal};
-pub use message::{ClaimedMessage, DeadLetter, MessageClaim, Messages, NewMessage, QueueDepth, Settlement};
+pub use message::{
+    Claim, ClaimedMessage, DeadLetter, Here, MessageClaim, Messages, NewMessage, QueueDepth, Settlement,
+};
 pub use queue_status::{QueueReport, QueueStatus, QueueTest, QueueTestState};
 pub use signing::SigningKeyRow;
 pub use task::{DueCallback, Reported, TaskClaim, TaskReport, TaskSearch, Tasks};

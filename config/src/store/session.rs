@@ -65,6 +65,16 @@ pub(super) trait Backend: Debug + Send + Sync {
     /// Takes messages of a queue for one who delivers them; see `message`.
     fn claim_messages(&self) -> &'static str;
 
+    /// The same of messages that their worker ($1) has: the JSON list of their numbers ($2) is one parameter however long it is. Ends
+    /// their lease later ($3) and answers their numbers.
+    fn extend_messages(&self) -> &'static str;
+
+    /// Deletes them.
+    fn delete_messages(&self) -> &'static str;
+
+    /// As if they had not been claimed; due at $3.
+    fn give_back_messages(&self) -> &'static str;
+
     /// Keeps others from claiming of a queue until the transaction ends. `None`: nobody else writes now anyway.
     fn lock_queue(&self) -> Option<&'static str>;
 

@@ -11,7 +11,7 @@ use gateway_config::model::{
 };
 use gateway_config::store::conformance::Subject;
 use gateway_config::store::{
-    Audited, DumpRow, DumpSource, MessageClaim, NOT_DUMPED, NewGeneration, NewMessage, Settlement, SigningKeyRow,
+    Audited, DumpRow, DumpSource, Here, MessageClaim, NOT_DUMPED, NewGeneration, NewMessage, Settlement, SigningKeyRow,
     Since, Store, dump_tables, verify_audit,
 };
 use serde_json::{Value, json};
@@ -328,10 +328,11 @@ async fn accept(store: &dyn Store) {
     let messages: Vec<NewMessage> = (0..40).map(message).collect();
     store.accept_messages(&messages).await.unwrap();
     let (worker, now) = (new_id(), NOW);
-    let claim = MessageClaim { queue: "mails", worker, now, until: later(1), limit: 2, concurrency: 9 };
-    let claimed = store.claim_messages(&claim).await.unwrap();
+    let claim =
+        MessageClaim { queue: "mails", worker, now, until: later(1), limit: 2, concurrency: 9, here: Here::default() };
+    let claimed = store.claim_messages(&claim).await.unwrap().messages;
     let dead = Settlement::Dead { at: NOW, error: "status 500".to_owned() };
-    store.settle_messages(worker, &[(claimed[0].number, dead)]).await.unwrap();
+    store.settle_messages(worker, &[(claimed[0].number, dead)], &[]).await.unwrap();
 }
 
 fn later(seconds: i64) -> Timestamp {
@@ -379,9 +380,16 @@ async fn a_restore_adds_messages_to_those_that_wait_and_they_keep_their_order() 
         copy(&*backup, &*store).await;
         // The numbers go on behind those that were restored.
         store.accept_messages(&[message(10)]).await.unwrap();
-        let claim =
-            MessageClaim { queue: "mails", worker: new_id(), now: NOW, until: later(1), limit: 99, concurrency: 99 };
-        let mut claimed = store.claim_messages(&claim).await.unwrap();
+        let claim = MessageClaim {
+            queue: "mails",
+            worker: new_id(),
+            now: NOW,
+            until: later(1),
+            limit: 99,
+            concurrency: 99,
+            here: Here::default(),
+        };
+        let mut claimed = store.claim_messages(&claim).await.unwrap().messages;
         claimed.sort_by_key(|message| message.accepted_at);
         let ids: Vec<&str> = claimed.iter().map(|message| message.id.as_str()).collect();
         let expected = [0, 1, 2, 3, 9, 10].map(|number| message(number).id);

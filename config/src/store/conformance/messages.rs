@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::clock::new_id;
 use crate::model::Timestamp;
-use crate::store::{ClaimedMessage, MessageClaim, NewMessage, QueueDepth, Result, Settlement, Store};
+use crate::store::{Claim, ClaimedMessage, Here, MessageClaim, NewMessage, QueueDepth, Result, Settlement, Store};
 
 use super::Subject;
 
@@ -28,7 +28,9 @@ fn numbered(queue: &str, count: usize) -> Vec<NewMessage> {
 /// Claims for ten microseconds.
 async fn claim(store: &dyn Store, queue: &str, worker: Uuid, now: i64, most: u32) -> Result<Vec<ClaimedMessage>> {
     let (now, until) = (at(now), at(now + 10));
-    store.claim_messages(&MessageClaim { queue, worker, now, until, limit: most, concurrency: MANY }).await
+    let here = Here::default();
+    let claim = MessageClaim { queue, worker, now, until, limit: most, concurrency: MANY, here };
+    Ok(store.claim_messages(&claim).await?.messages)
 }
 
 fn ids(claimed: &[ClaimedMessage]) -> Vec<&str> {
@@ -36,7 +38,7 @@ fn ids(claimed: &[ClaimedMessage]) -> Vec<&str> {
 }
 
 async fn settle(store: &dyn Store, worker: Uuid, message: &ClaimedMessage, settlement: Settlement) -> Result<()> {
-    store.settle_messages(worker, &[(message.number, settlement)]).await
+    store.settle_messages(worker, &[(message.number, settlement)], &[]).await
 }
 
 pub(super) async fn messages_are_claimed_in_the_order_in_which_they_are_due(subject: &dyn Subject) -> Result<()> {
@@ -88,15 +90,123 @@ pub(super) async fn a_queues_concurrency_holds_over_all_workers(subject: &dyn Su
     let (one, other) = (subject.open().await, subject.open().await);
     one.accept_messages(&numbered("q", 100)).await?;
     let (mine, theirs) = (new_id(), new_id());
-    let of = |worker| MessageClaim { queue: "q", worker, now: at(5), until: at(15), limit: 3, concurrency: 4 };
-    let (my_claim, their_claim) = (of(mine), of(theirs));
+    let of = |worker, held| {
+        let here = Here { held, slots: held, ahead: 0 };
+        MessageClaim { queue: "q", worker, now: at(5), until: at(15), limit: 3, concurrency: 4, here }
+    };
+    let (my_claim, their_claim) = (of(mine, 0), of(theirs, 0));
     let (first, second) = futures::join!(one.claim_messages(&my_claim), other.claim_messages(&their_claim));
     let (first, second) = (first?, second?);
-    assert_eq!(first.len() + second.len(), 4, "{first:?} {second:?}");
-    assert_eq!(one.claim_messages(&my_claim).await?, []);
-    let (worker, message) = first.first().map_or((theirs, &second[0]), |message| (mine, message));
-    settle(&*one, worker, message, Settlement::Done).await?;
-    assert_eq!(one.claim_messages(&my_claim).await?.len(), 1, "one is done, so there is room for one");
+    assert_eq!(first.slots + second.slots, 4, "{first:?} {second:?}");
+    assert_eq!(first.messages.len() + second.messages.len(), 4, "{first:?} {second:?}");
+    assert_eq!(one.claim_messages(&of(mine, first.slots)).await?.messages, []);
+    let (worker, claimed) = if first.messages.is_empty() { (theirs, &second) } else { (mine, &first) };
+    settle(&*one, worker, &claimed.messages[0], Settlement::Done).await?;
+    let held = |who: Uuid, claim: &Claim| claim.slots - u32::from(who == worker);
+    let mut again = one.claim_messages(&of(mine, held(mine, &first))).await?.messages;
+    again.extend(other.claim_messages(&of(theirs, held(theirs, &second))).await?.messages);
+    assert_eq!(again.len(), 1, "one is done, so there is room for one");
+    Ok(())
+}
+
+pub(super) async fn what_is_claimed_ahead_takes_no_slots(subject: &dyn Subject) -> Result<()> {
+    let (one, other) = (subject.open().await, subject.open().await);
+    one.accept_messages(&numbered("q", 100)).await?;
+    let (mine, theirs) = (new_id(), new_id());
+    let of = |worker, now, limit, here| MessageClaim {
+        queue: "q",
+        worker,
+        now: at(now),
+        until: at(now + 10),
+        limit,
+        concurrency: 4,
+        here,
+    };
+    let alone = one.claim_messages(&of(mine, 5, 20, Here { ahead: 10, ..Here::default() })).await?;
+    assert_eq!((alone.messages.len(), alone.slots, alone.is_drained), (14, 4, false));
+    let late = other.claim_messages(&of(theirs, 5, 20, Here { ahead: 10, ..Here::default() })).await?;
+    assert_eq!((late.messages.len(), late.slots), (0, 0), "all slots are taken");
+    // Four are being pushed: that they are too many from now on is said, and they stay counted.
+    let less = one.claim_messages(&of(mine, 6, 1, Here { held: 14, slots: 4, ahead: 10 })).await?;
+    assert_eq!((less.messages.len(), less.slots), (0, 2), "another wants its half");
+    assert_eq!(other.claim_messages(&of(theirs, 6, 20, Here::default())).await?.slots, 0, "they are not given up yet");
+    let fewer = one.claim_messages(&of(mine, 6, 1, Here { held: 11, slots: 2, ahead: 10 })).await?;
+    assert_eq!((fewer.messages.len(), fewer.slots), (1, 2));
+    let half = other.claim_messages(&of(theirs, 6, 20, Here::default())).await?;
+    assert_eq!((half.messages.len(), half.slots), (2, 2));
+    // Who leaves, or whose lease runs out, leaves its slots to others.
+    other.settle_messages(theirs, &[], &["q".to_owned()]).await?;
+    let grown = one.claim_messages(&of(mine, 7, 20, Here { held: 10, slots: 2, ahead: 10 })).await?;
+    assert_eq!(grown.slots, 4);
+    let heir = other.claim_messages(&of(theirs, 17, 4, Here::default())).await?;
+    assert_eq!((heir.messages.len(), heir.slots), (4, 4));
+    Ok(())
+}
+
+pub(super) async fn what_is_drained_is_said(subject: &dyn Subject) -> Result<()> {
+    let (store, worker) = (subject.open().await, new_id());
+    store.accept_messages(&numbered("q", 3)).await?;
+    let of = |held, limit| MessageClaim {
+        queue: "q",
+        worker,
+        now: at(5),
+        until: at(15),
+        limit,
+        concurrency: 9,
+        here: Here { held, slots: held, ahead: 0 },
+    };
+    let claimed = store.claim_messages(&of(0, 2)).await?;
+    assert_eq!((claimed.messages.len(), claimed.slots, claimed.is_drained), (2, 2, false));
+    let rest = store.claim_messages(&of(2, 2)).await?;
+    assert_eq!((rest.messages.len(), rest.slots, rest.is_drained), (1, 3, true));
+    let nothing = Claim { messages: Vec::new(), slots: 3, is_drained: true };
+    assert_eq!(store.claim_messages(&of(3, 2)).await?, nothing);
+    Ok(())
+}
+
+pub(super) async fn of_many_that_are_settled_only_what_is_lost_is_passed_over(subject: &dyn Subject) -> Result<()> {
+    let store = subject.open().await;
+    let (first, heir) = (new_id(), new_id());
+    store.accept_messages(&numbered("q", 300)).await?;
+    let held = claim(&*store, "q", first, 5, MANY).await?;
+    let lost = &held[250];
+    let others: Vec<i64> = held.iter().map(|message| message.number).filter(|number| *number != lost.number).collect();
+    let extended = store.extend_messages(first, &others, at(50)).await?;
+    assert_eq!(extended.len(), 299);
+    assert_eq!(ids(&claim(&*store, "q", heir, 15, MANY).await?), [lost.id.as_str()], "its lease ran out");
+    let all: Vec<i64> = held.iter().map(|message| message.number).collect();
+    let mut still = store.extend_messages(first, &all, at(60)).await?;
+    still.sort_unstable();
+    assert_eq!(still, others, "what is somebody else's is not extended, and that is said");
+    let settled: Vec<_> = all
+        .iter()
+        .enumerate()
+        .map(|(place, number)| match place % 10 {
+            7 => (*number, Settlement::GiveBack { at: at(16) }),
+            8 => (*number, Settlement::Retry { at: at(90), error: "status 500".to_owned() }),
+            9 => (*number, Settlement::Dead { at: at(17), error: "no".to_owned() }),
+            _ => (*number, Settlement::Done),
+        })
+        .collect();
+    store.settle_messages(first, &settled, &[]).await?;
+    let depth = store.queue_depth("q", at(16)).await?;
+    assert_eq!((depth.waiting, depth.claimed, depth.dead), (60, 1, 30));
+    let lost = lost.clone();
+    settle(&*store, heir, &lost, Settlement::Done).await?;
+    let back = claim(&*store, "q", heir, 16, MANY).await?;
+    assert!(back.len() == 30 && back.iter().all(|message| message.attempts == 1), "they were not tried");
+    Ok(())
+}
+
+pub(super) async fn queues_with_something_due_are_found_among_all(subject: &dyn Subject) -> Result<()> {
+    let store = subject.open().await;
+    assert_eq!(store.due_queues(at(9)).await?, [""; 0]);
+    for (queue, micros) in [("b", 5), ("a", 5), ("later", 50), ("z", 9), ("ä", 1)] {
+        store.accept_messages(&[message(queue, queue, micros), message(queue, &format!("{queue}2"), 60)]).await?;
+    }
+    let mut due = store.due_queues(at(9)).await?;
+    due.sort_unstable();
+    assert_eq!(due, ["a", "b", "z", "ä"]);
     Ok(())
 }
 
@@ -133,7 +243,7 @@ pub(super) async fn a_settled_message_is_gone_due_later_dead_or_as_it_was(subjec
         (held[2].number, Settlement::Dead { at: at(7), error: error() }),
         (held[3].number, Settlement::GiveBack { at: at(7) }),
     ];
-    store.settle_messages(worker, &settled).await?;
+    store.settle_messages(worker, &settled, &[]).await?;
     let depth = QueueDepth { queue: "q".to_owned(), waiting: 2, claimed: 0, dead: 1, oldest: Some(at(5)) };
     assert_eq!(store.queue_depths(at(8)).await?, std::slice::from_ref(&depth));
     assert_eq!(store.queue_depth("q", at(8)).await?, depth);
@@ -161,7 +271,7 @@ pub(super) async fn dead_letters_are_listed_replayed_and_deleted(subject: &dyn S
         .iter()
         .map(|message| (message.number, Settlement::Dead { at: at(6), error: "no".to_owned() }))
         .collect();
-    store.settle_messages(worker, &buried).await?;
+    store.settle_messages(worker, &buried, &[]).await?;
     let first = store.dead_letters("q", 0, 2).await?;
     assert_eq!((first[0].id.as_str(), first[1].id.as_str()), ("q0000", "q0001"));
     assert_eq!((first[0].dead_at, first[0].last_error.as_deref(), first[0].attempts), (at(6), Some("no"), 1));

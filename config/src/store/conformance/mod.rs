@@ -157,6 +157,16 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("a_queues_concurrency_holds_over_all_workers", |subject| {
         Box::pin(messages::a_queues_concurrency_holds_over_all_workers(subject))
     }),
+    ("what_is_claimed_ahead_takes_no_slots", |subject| {
+        Box::pin(messages::what_is_claimed_ahead_takes_no_slots(subject))
+    }),
+    ("what_is_drained_is_said", |subject| Box::pin(messages::what_is_drained_is_said(subject))),
+    ("of_many_that_are_settled_only_what_is_lost_is_passed_over", |subject| {
+        Box::pin(messages::of_many_that_are_settled_only_what_is_lost_is_passed_over(subject))
+    }),
+    ("queues_with_something_due_are_found_among_all", |subject| {
+        Box::pin(messages::queues_with_something_due_are_found_among_all(subject))
+    }),
     ("a_lease_that_ran_out_is_claimed_again_and_its_old_owner_settles_nothing", |subject| {
         Box::pin(messages::a_lease_that_ran_out_is_claimed_again_and_its_old_owner_settles_nothing(subject))
     }),

@@ -9,7 +9,7 @@ use crate::store::statement::{snake, tuples};
 use crate::store::table::{Holds, table};
 
 /// Tables and columns that a backup leaves out, each with its reason.
-pub const NOT_DUMPED: [(&str, &str); 9] = [
+pub const NOT_DUMPED: [(&str, &str); 10] = [
     ("config_head", "says the newest generation, which the backup's first record says"),
     ("audit_head", "the same of the audit"),
     ("gateway_node", "gateways report again within a second"),
@@ -18,6 +18,7 @@ pub const NOT_DUMPED: [(&str, &str); 9] = [
     ("gateway_traffic_sample", "lives for a quarter of an hour"),
     ("gateway_queue_status", "gateways report again within seconds"),
     ("gateway_queue_test", "somebody waits for it for seconds"),
+    ("gateway_queue_share", "gateways share queues anew as soon as they deliver"),
     ("gateway_message.number", "the database's own; restored messages are numbered anew, in the order of acceptance"),
 ];
 

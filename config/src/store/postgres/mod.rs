@@ -120,6 +120,21 @@ impl Backend for PostgresBackend {
         RETURNING number, id, queue, event, attempts, accepted_at, last_error"
     }
 
+    fn extend_messages(&self) -> &'static str {
+        "UPDATE gateway_message SET due_at = $3 WHERE lease_owner = $1 AND dead_at IS NULL AND \
+            number = ANY(ARRAY(SELECT value::bigint FROM json_array_elements_text($2) AS value)) RETURNING number"
+    }
+
+    fn delete_messages(&self) -> &'static str {
+        "DELETE FROM gateway_message WHERE lease_owner = $1 AND \
+            number = ANY(ARRAY(SELECT value::bigint FROM json_array_elements_text($2) AS value))"
+    }
+
+    fn give_back_messages(&self) -> &'static str {
+        "UPDATE gateway_message SET lease_owner = NULL, due_at = $3, attempts = attempts - 1 WHERE lease_owner = $1 AND \
+            number = ANY(ARRAY(SELECT value::bigint FROM json_array_elements_text($2) AS value))"
+    }
+
     fn lock_queue(&self) -> Option<&'static str> {
         // The first number is ours; the second is the queue's.
         Some("SELECT pg_advisory_xact_lock(1734438248, hashtext($1))")

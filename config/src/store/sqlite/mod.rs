@@ -182,6 +182,21 @@ impl Backend for SqliteBackend {
         RETURNING number, id, queue, event, attempts, accepted_at, last_error"
     }
 
+    fn extend_messages(&self) -> &'static str {
+        "UPDATE gateway_message SET due_at = $3 WHERE lease_owner = $1 AND dead_at IS NULL AND \
+            number IN (SELECT value FROM json_each($2)) RETURNING number"
+    }
+
+    fn delete_messages(&self) -> &'static str {
+        "DELETE FROM gateway_message WHERE lease_owner = $1 AND \
+            number IN (SELECT value FROM json_each($2))"
+    }
+
+    fn give_back_messages(&self) -> &'static str {
+        "UPDATE gateway_message SET lease_owner = NULL, due_at = $3, attempts = attempts - 1 WHERE lease_owner = $1 AND \
+            number IN (SELECT value FROM json_each($2))"
+    }
+
     fn lock_queue(&self) -> Option<&'static str> {
         None
     }

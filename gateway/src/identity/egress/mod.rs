@@ -26,6 +26,8 @@ pub(crate) use post::{Post, Posted, Reach};
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections kept for the next request to the same host: a queue with more pushes at a time than these would connect anew all the time.
+const MAX_IDLE: usize = 256;
 /// Each has a connection pool of its own; nobody has so many issuers on so many ports.
 const MAX_CLIENTS: usize = 64;
 
@@ -129,7 +131,7 @@ impl Egress {
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
-            .pool_max_idle_per_host(8)
+            .pool_max_idle_per_host(MAX_IDLE)
             .user_agent(concat!("gatehouse/", env!("CARGO_PKG_VERSION")));
         if !is_tls {
             // Without TLS no certificates are needed, and a small container may have none.

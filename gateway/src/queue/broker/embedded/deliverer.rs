@@ -1,38 +1,38 @@
-//! Pushes what is due to where it is to go: one loop that claims, waits for what it pushes, and settles. What is under way is held by a
-//! lease, which is extended for as long as it takes; a gateway that dies extends nothing, and another one claims it.
+//! Pushes what is due to where it is to go. One loop starts pushes and notes what comes of them; beside it the database is asked, by few
+//! and large transactions: messages are claimed ahead of their push, as many as a quarter of a second takes, and what is over is
+//! written together. What is claimed is held by a lease, which is extended for as long as it takes; a gateway that dies extends nothing, and
+//! another one claims it.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::HashSet;
+use std::ops::Bound;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::FutureExt;
-use gateway_config::clock::{Clock, new_id};
+use futures::{FutureExt, StreamExt};
+use gateway_config::clock::Clock;
 use gateway_config::master_key::MasterKey;
-use gateway_config::model::{Broker, Timestamp};
-use gateway_config::snapshot::{CompiledQueue, Snapshot};
-use gateway_config::store::{ClaimedMessage, MessageClaim, Settlement, Store, StoreError};
+use gateway_config::model::Timestamp;
+use gateway_config::snapshot::Snapshot;
+use gateway_config::store::{MessageClaim, Settlement, Store, StoreError};
 use gateway_config::webhook::WebhookSecret;
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
-use crate::identity::egress::{Egress, Post, Reach};
+use super::lane::Lane;
+use super::push::{Parts, push};
+use super::round::{Claimed, Done, LOOK, Round, is_deliverable};
+use crate::identity::egress::Egress;
 use crate::live::Current;
 use crate::observe::metrics::QueueMetrics;
-use crate::queue::event::EVENT_TYPE;
 use crate::queue::task::Tasks;
-use crate::queue::webhook::{Pushed, delay, headers, later};
+use crate::queue::webhook::later;
 
-/// How often it is looked for what others accepted, and for what is due again.
-const LOOK: Duration = Duration::from_secs(1);
-/// Claimed of one queue at a time.
-const MOST_CLAIMED: u32 = 64;
-/// A worker that reports by itself why it failed says more than a gateway can: it has so long after its last answer.
-const OWN_WORD: Duration = Duration::from_secs(5);
+/// At the same time, each of another queue.
+const MOST_CLAIMS: usize = 2;
+/// Dead letters whose tasks are told in one go.
+const TOLD_AT_ONCE: usize = 32;
 /// A push that panicked must not hold its message for ever.
 const FAULT: &str = "a fault in the gateway";
 
@@ -58,95 +58,131 @@ pub(crate) struct Deliverer {
     pub(crate) accepted: Arc<Notify>,
 }
 
-/// A message that this gateway delivers.
-struct Claimed {
-    id: String,
-    queue: String,
-    attempts: u32,
-}
-
-/// What this gateway has claimed.
-struct Round {
-    /// Claims are made under this name.
-    worker: Uuid,
-    pushing: JoinSet<(i64, Settlement)>,
-    claimed: HashMap<i64, Claimed>,
-    /// Known, and not written yet.
-    settled: Vec<(i64, Settlement)>,
-    /// Dead letters whose tasks do not say so yet, and when they will.
-    given_up: VecDeque<(Instant, Claimed)>,
-    extend_at: Instant,
-}
-
 impl Deliverer {
-    /// Claims until `drain`; ends when all that was claimed is over, or gives it back at `stop`.
+    /// Claims until `drain`; ends when all that was being pushed is over, or gives it back at `stop`.
     pub(crate) async fn run(self: Arc<Self>, drain: CancellationToken, stop: CancellationToken) {
         // Leases are extended by the way.
         let mut ticks = interval(LOOK.min(self.settings.lease / 4));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut round = Round {
-            worker: new_id(),
-            pushing: JoinSet::new(),
-            claimed: HashMap::new(),
-            settled: Vec::new(),
-            given_up: VecDeque::new(),
-            extend_at: Instant::now(),
-        };
-        while !drain.is_cancelled() || !round.claimed.is_empty() {
-            let mut free = BTreeSet::new();
-            let mut look = false;
+        let mut round = Round::new(Instant::now());
+        while !round.is_draining || !round.is_over() {
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = drain.cancelled(), if !drain.is_cancelled() => {}
-                () = self.accepted.notified() => look = true,
-                _ = ticks.tick() => look = true,
-                Some(over) = round.pushing.join_next() => round.over(over),
+                () = drain.cancelled(), if !round.is_draining => round.drain(Instant::now(), self.clock.now()),
+                () = self.accepted.notified() => round.look = true,
+                _ = ticks.tick() => round.look = true,
+                Some(over) = round.pushing.join_next() => round.pushed(over, Instant::now()),
+                Some(done) = round.asked.next() => self.answered(&mut round, done),
+                () = sleep_until(round.write_at), if !round.settled.is_empty() && !round.is_writing => {}
             }
             while let Some(over) = round.pushing.try_join_next() {
-                round.over(over);
+                round.pushed(over, Instant::now());
             }
-            self.settle(&mut round, &mut free).await;
-            self.tell(&mut round, Instant::now()).await;
-            self.extend(&mut round).await;
-            if !drain.is_cancelled() {
-                self.claim(&mut round, free, look).await;
+            self.push(&mut round);
+            self.extend(&mut round);
+            self.write(&mut round);
+            self.tell(&mut round, Instant::now());
+            if !round.is_draining {
+                self.look(&mut round);
+                self.claim(&mut round);
             }
         }
         self.give_back(round).await;
     }
 
-    /// Writes what is known. What can't be written now is written later; meanwhile its lease may run out, and it comes again.
-    async fn settle(&self, round: &mut Round, free: &mut BTreeSet<String>) {
-        if round.settled.is_empty() {
+    fn answered(&self, round: &mut Round, done: Done) {
+        let live = self.current.get();
+        round.answered(done, live.as_ref().map(|live| &*live.snapshot), self.clock.now());
+    }
+
+    /// As many as may be under way, of those whose lease still holds.
+    fn push(&self, round: &mut Round) {
+        let now = self.clock.now();
+        let mut lapsed = Vec::new();
+        if !round.may_push() {
             return;
         }
-        match self.store.settle_messages(round.worker, &round.settled).await {
-            Ok(()) => {
-                for (number, settlement) in round.settled.drain(..) {
-                    let Some(claimed) = round.claimed.remove(&number) else { continue };
-                    free.insert(claimed.queue.clone());
-                    if matches!(settlement, Settlement::Dead { .. }) {
-                        round.given_up.push_back((Instant::now() + OWN_WORD, claimed));
-                    }
+        for lane in round.lanes.values_mut() {
+            while let Some(message) = lane.next() {
+                let number = message.number;
+                if round.claimed.get(&number).is_none_or(|claimed| !claimed.is_held(now)) {
+                    lane.skipped();
+                    lapsed.push(number);
+                    continue;
                 }
+                let queue = lane.queue.clone();
+                // Where the master key is, the secret is derived in a moment.
+                let secret = WebhookSecret::of_queue(&self.master, queue.source.id);
+                let broken = Settlement::Retry { at: later(now, LOOK), error: FAULT.to_owned() };
+                let pushing = AssertUnwindSafe(push(self.parts(), queue.clone(), message, secret)).catch_unwind();
+                round.pushing.spawn(async move { (queue, number, pushing.await.unwrap_or(broken)) });
             }
-            Err(error) => {
-                away(&error);
-                // Not at once again: that would be a loop without a pause.
-                tokio::time::sleep(LOOK).await;
-            }
+        }
+        for number in lapsed {
+            round.settle(number, Settlement::GiveBack { at: now }, Instant::now());
         }
     }
 
-    /// Whoever waits for a task hears that nobody works on it any more, if it was given up before `now`.
-    async fn tell(&self, round: &mut Round, now: Instant) {
-        let Some(live) = self.current.get() else { return };
-        while let Some((_, claimed)) = round.given_up.front().filter(|(at, _)| *at <= now) {
-            if let Err(error) = self.tell_of(claimed, &live.snapshot).await {
-                return away(&error);
-            }
-            round.given_up.pop_front();
+    /// Writes what is known, many in one transaction, and which queues this gateway has nothing of any more.
+    fn write(self: &Arc<Self>, round: &mut Round) {
+        if !round.may_write(Instant::now()) {
+            return;
         }
+        let lanes = round.lanes.iter_mut();
+        let left: Vec<String> = lanes.filter_map(|(name, lane)| lane.leaves().then(|| name.clone())).collect();
+        if left.is_empty() && round.settled.is_empty() {
+            return;
+        }
+        round.is_writing = true;
+        let (own, worker, settled) = (Arc::clone(self), round.worker, std::mem::take(&mut round.settled));
+        let writing = async move {
+            let outcome = own.store.settle_messages(worker, &settled, &left).await;
+            Done::Written { settled, left, outcome }
+        };
+        round.asked.push(writing.boxed());
+    }
+
+    fn extend(self: &Arc<Self>, round: &mut Round) {
+        let now = Instant::now();
+        if round.lanes.is_empty() {
+            round.extend_at = now + self.settings.lease / 3;
+        }
+        if round.is_extending || round.is_writing || now < round.extend_at {
+            return;
+        }
+        round.is_extending = true;
+        round.extend_at = now + self.settings.lease / 3;
+        let asked: Vec<i64> = round.claimed.keys().copied().collect();
+        let (own, worker, until) = (Arc::clone(self), round.worker, self.lease_end());
+        let extending = async move {
+            let outcome = own.store.extend_messages(worker, &asked, until).await;
+            Done::Extended { asked, until, outcome }
+        };
+        round.asked.push(extending.boxed());
+    }
+
+    /// Whoever waits for a task hears that nobody works on it any more, if it was given up before `now`.
+    fn tell(self: &Arc<Self>, round: &mut Round, now: Instant) {
+        if round.is_telling || round.given_up.front().is_none_or(|(at, _)| *at > now) {
+            return;
+        }
+        let Some(live) = self.current.get() else { return };
+        let count = round.given_up.iter().take(TOLD_AT_ONCE).take_while(|(at, _)| *at <= now).count();
+        let entries: Vec<_> = round.given_up.drain(..count).collect();
+        round.is_telling = true;
+        let own = Arc::clone(self);
+        let telling = async move {
+            let mut entries = entries.into_iter();
+            while let Some((_, claimed)) = entries.next() {
+                if let Err(error) = own.tell_of(&claimed, &live.snapshot).await {
+                    away(&error);
+                    let again = Instant::now() + LOOK;
+                    return Done::Told(std::iter::once((again, claimed)).chain(entries).collect());
+                }
+            }
+            Done::Told(Vec::new())
+        };
+        round.asked.push(telling.boxed());
     }
 
     async fn tell_of(&self, Claimed { id, attempts, .. }: &Claimed, snapshot: &Snapshot) -> Result<(), StoreError> {
@@ -158,64 +194,53 @@ impl Deliverer {
         self.tasks.give_up(&task, &format!("given up after {attempts} attempts"), snapshot).await
     }
 
-    async fn extend(&self, round: &mut Round) {
-        if round.claimed.is_empty() || Instant::now() < round.extend_at {
-            return;
-        }
-        round.extend_at = Instant::now() + self.settings.lease / 3;
-        let numbers: Vec<i64> = round.claimed.keys().copied().collect();
-        if let Err(error) = self.store.extend_messages(round.worker, &numbers, self.lease_end()).await {
-            away(&error);
-        }
-    }
-
-    /// Of the queues that have room again, and, after a look, of all that have something due.
-    async fn claim(&self, round: &mut Round, free: BTreeSet<String>, look: bool) {
+    /// Asks what is due, unless that is known of every queue.
+    fn look(self: &Arc<Self>, round: &mut Round) {
         let Some(live) = self.current.get() else { return };
-        let queues = deliverable(&live.snapshot);
-        if queues.is_empty() {
+        if !round.look || round.is_looking {
             return;
         }
-        let mut names = free;
-        if look {
-            match self.store.due_queues(self.clock.now()).await {
-                Ok(due) => names.extend(due),
-                Err(error) => return away(&error),
-            }
+        round.look = false;
+        let mut queues = live.snapshot.queues().filter(|queue| is_deliverable(queue)).peekable();
+        if queues.peek().is_none() && round.lanes.is_empty() {
+            return;
         }
-        for name in names {
-            let Some(queue) = queues.get(name.as_str()) else { continue };
-            if let Err(error) = self.claim_of(round, queue).await {
-                return away(&error);
-            }
+        if !round.is_away && queues.all(|queue| round.lanes.get(queue.name()).is_some_and(Lane::is_due)) {
+            return round.lanes.values_mut().for_each(Lane::found_due);
         }
+        round.is_looking = true;
+        let own = Arc::clone(self);
+        let looking = async move { Done::Looked(own.store.due_queues(own.clock.now()).await) };
+        round.asked.push(looking.boxed());
     }
 
-    async fn claim_of(&self, round: &mut Round, queue: &Arc<CompiledQueue>) -> Result<(), StoreError> {
-        let concurrency = queue.source.concurrency;
-        let here = round.claimed.values().filter(|claimed| claimed.queue == queue.name()).count();
-        let limit = concurrency.saturating_sub(u32::try_from(here).unwrap_or(u32::MAX)).min(MOST_CLAIMED);
-        if limit == 0 {
-            return Ok(());
+    /// Of the queues that have room, one after the other.
+    fn claim(self: &Arc<Self>, round: &mut Round) {
+        if round.is_away || round.claims >= MOST_CLAIMS {
+            return;
         }
-        let (now, until) = (self.clock.now(), self.lease_end());
-        let claim = MessageClaim { queue: queue.name(), worker: round.worker, now, until, limit, concurrency };
-        let claimed = self.store.claim_messages(&claim).await?;
-        if round.claimed.is_empty() {
-            round.extend_at = Instant::now() + self.settings.lease / 3;
+        let now = Instant::now();
+        let behind = (Bound::Excluded(round.turn.clone()), Bound::Unbounded);
+        let names = round.lanes.range(behind).chain(round.lanes.range(..=round.turn.clone()));
+        let names: Vec<String> = names.map(|(name, _)| name.clone()).collect();
+        for name in names {
+            if round.claims >= MOST_CLAIMS {
+                return;
+            }
+            let Some(lane) = round.lanes.get_mut(&name) else { continue };
+            let Some(ask) = lane.ask(now) else { continue };
+            round.claims += 1;
+            let (own, worker, queue) = (Arc::clone(self), round.worker, lane.queue.clone());
+            let claiming = async move {
+                let (now, until) = (own.clock.now(), own.lease_end());
+                let (name, limit, concurrency) = (queue.name(), ask.limit, queue.source.concurrency);
+                let claim = MessageClaim { queue: name, worker, now, until, limit, concurrency, here: ask.here };
+                let outcome = own.store.claim_messages(&claim).await;
+                Done::Claimed { queue, ask, until, outcome }
+            };
+            round.asked.push(claiming.boxed());
+            round.turn = name;
         }
-        for message in claimed {
-            let ClaimedMessage { id, queue: name, attempts, .. } = &message;
-            let claimed = Claimed { id: id.clone(), queue: name.clone(), attempts: *attempts };
-            round.claimed.insert(message.number, claimed);
-            // Where the master key is, the secret is derived in a moment.
-            let secret = WebhookSecret::of_queue(&self.master, queue.source.id);
-            let (number, broken) =
-                (message.number, Settlement::Retry { at: later(now, LOOK), error: FAULT.to_owned() });
-            let pushing = AssertUnwindSafe(push(self.parts(), queue.clone(), message, secret)).catch_unwind();
-            round.pushing.spawn(async move { pushing.await.unwrap_or((number, broken)) });
-        }
-        Ok(())
     }
 
     fn parts(&self) -> Parts {
@@ -232,82 +257,37 @@ impl Deliverer {
         later(self.clock.now(), self.settings.lease)
     }
 
-    /// At the end: others deliver what was not over in time.
-    async fn give_back(&self, mut round: Round) {
+    /// At the end: others deliver what was not over in time, also what a claim brings that is still under way.
+    async fn give_back(self: Arc<Self>, mut round: Round) {
+        round.drain(Instant::now(), self.clock.now());
         round.pushing.abort_all();
         while let Some(over) = round.pushing.join_next().await {
-            round.over(over);
+            round.pushed(over, Instant::now());
         }
-        let known: BTreeSet<i64> = round.settled.iter().map(|(number, _)| *number).collect();
+        while let Some(done) = round.asked.next().await {
+            self.answered(&mut round, done);
+        }
         let at = self.clock.now();
-        let left = round.claimed.keys().filter(|number| !known.contains(number));
-        let left: Vec<_> = left.map(|number| (*number, Settlement::GiveBack { at })).collect();
-        round.settled.extend(left);
-        self.settle(&mut round, &mut BTreeSet::new()).await;
-        self.tell(&mut round, Instant::now() + OWN_WORD).await;
-    }
-}
-
-impl Round {
-    fn over(&mut self, joined: Result<(i64, Settlement), tokio::task::JoinError>) {
-        // One that was aborted is not known.
-        self.settled.extend(joined);
-    }
-}
-
-/// The embedded queues that are delivered, by name.
-fn deliverable(snapshot: &Snapshot) -> HashMap<&str, &Arc<CompiledQueue>> {
-    let embedded = |queue: &&Arc<CompiledQueue>| queue.source.broker == Broker::Embedded && queue.source.is_active;
-    snapshot.queues().filter(embedded).map(|queue| (queue.name(), queue)).collect()
-}
-
-/// What one push needs.
-struct Parts {
-    egress: Arc<Egress>,
-    clock: Arc<dyn Clock>,
-    tasks: Arc<Tasks>,
-    metrics: QueueMetrics,
-    timeout: Duration,
-}
-
-async fn push(
-    parts: Parts,
-    queue: Arc<CompiledQueue>,
-    message: ClaimedMessage,
-    secret: WebhookSecret,
-) -> (i64, Settlement) {
-    if message.is_replayed()
-        && let Err(error) = parts.tasks.reopen(&message.id).await
-    {
-        away(&error);
-    }
-    let ClaimedMessage { number, id, event, attempts, .. } = message;
-    let body = Bytes::from(event);
-    let headers = headers(&secret, &id, parts.clock.now(), EVENT_TYPE, &body);
-    let url = queue.source.destination.deliver_to.as_deref().unwrap_or_default();
-    let outcome = parts.egress.post(Post { url, headers, body, timeout: parts.timeout, reach: Reach::Any }).await;
-    let at = parts.clock.now();
-    let name = queue.name();
-    let settlement = match Pushed::of(outcome) {
-        Pushed::Taken => Settlement::Done,
-        Pushed::Failed { error, not_before } if attempts < queue.source.max_attempts => {
-            Settlement::Retry { at: later(at, delay(attempts, not_before, rand::random())), error }
+        let known: HashSet<i64> = round.settled.iter().map(|(number, _)| *number).collect();
+        let begun = round.claimed.keys().filter(|number| !known.contains(number));
+        let begun: Vec<_> = begun.map(|number| (*number, Settlement::GiveBack { at })).collect();
+        round.settled.extend(begun);
+        let left: Vec<String> = round.lanes.keys().cloned().collect();
+        if !(left.is_empty() && round.settled.is_empty()) {
+            let settled = std::mem::take(&mut round.settled);
+            let outcome = self.store.settle_messages(round.worker, &settled, &left).await;
+            self.answered(&mut round, Done::Written { settled, left, outcome });
         }
-        Pushed::Failed { error, .. } | Pushed::Gone { error } => {
-            tracing::warn!(queue = name, task = id, attempts, error, "a message of queue {name} is a dead letter");
-            Settlement::Dead { at, error }
+        let Some(live) = self.current.get() else { return };
+        for (_, claimed) in &round.given_up {
+            if let Err(error) = self.tell_of(claimed, &live.snapshot).await {
+                return away(&error);
+            }
         }
-    };
-    let result = match settlement {
-        Settlement::Done => "delivered",
-        Settlement::Retry { .. } | Settlement::GiveBack { .. } => "retry",
-        Settlement::Dead { .. } => "dead",
-    };
-    parts.metrics.delivered(name, result);
-    (number, settlement)
+    }
 }
 
 /// Said at debug level: that the database is away is told by those who watch it.
-fn away(error: &StoreError) {
+pub(super) fn away(error: &StoreError) {
     tracing::debug!(%error, "embedded queues can't be worked on: the database is away");
 }

@@ -1,9 +1,12 @@
 //! The embedded broker: messages are kept in the gateways' database, and the gateways themselves push them to their workers.
 //!
-//! `writer` takes messages in, many in one transaction; `deliverer` claims what is due and pushes it. Several gateways share the work
-//! over one database.
+//! `writer` takes messages in, many in one transaction; `deliverer` claims what is due and pushes it (`round` is what it knows, `lane` what it
+//! has of one queue, `push` one push). Several gateways share the work over one database.
 
 mod deliverer;
+mod lane;
+mod push;
+mod round;
 #[cfg(test)]
 mod tests;
 mod writer;

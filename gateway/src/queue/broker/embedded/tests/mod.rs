@@ -1,5 +1,7 @@
 //! The embedded broker over a real database, on a clock that the test moves, pushing to a worker of the test's own.
 
+mod batches;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -148,6 +150,16 @@ impl Bench {
     fn message(&self, text: &str) -> Message {
         let id = self.keys.fresh(Id::default(), self.queue.source.id);
         Message { id, queue: self.queue.clone(), event: Bytes::copy_from_slice(text.as_bytes()), key: None }
+    }
+
+    /// All at once; their ids.
+    async fn publish_many(&self, count: usize) -> Vec<String> {
+        let messages: Vec<Message> = (0..count).map(|number| self.message(&number.to_string())).collect();
+        let publishing = messages.iter().map(|message| self.broker.publish(message, PATIENCE));
+        for published in futures::future::join_all(publishing).await {
+            published.unwrap();
+        }
+        messages.iter().map(|message| message.id.to_string()).collect()
     }
 
     async fn publish(&self, text: &str) -> String {
