@@ -61,6 +61,14 @@ impl Lanes {
         self.hashed.load(Ordering::Relaxed)
     }
 
+    /// Nothing is hashed until this is dropped.
+    #[cfg(test)]
+    pub(super) fn hold(&self) -> tokio::sync::OwnedSemaphorePermit {
+        Arc::clone(&self.hashing)
+            .try_acquire_many_owned(u32::try_from(self.hashing.available_permits()).unwrap())
+            .unwrap()
+    }
+
     /// Whether the stored hash is that of the key.
     pub(super) async fn verify(
         &self,

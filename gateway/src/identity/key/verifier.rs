@@ -181,6 +181,11 @@ impl Verifier {
     pub(super) fn hashed(&self) -> usize {
         self.lanes.hashed()
     }
+
+    #[cfg(test)]
+    pub(super) fn hold_hashes(&self) -> impl Drop {
+        self.lanes.hold()
+    }
 }
 
 /// A key that has to be hashed.
