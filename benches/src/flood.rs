@@ -16,6 +16,7 @@ use crate::stack::Stack;
 use crate::{http, load};
 
 const PATH: &str = "/1k";
+const NOWHERE: &str = "/nowhere";
 const GOOD_KEYS: usize = 8;
 /// Shown for the first time: one a second, in the quiet and in the flood.
 const NEW_KEYS: usize = 10;
@@ -50,6 +51,9 @@ pub struct Plan {
     /// Wrong keys with good checksums, which only a stolen master key makes: each costs a hash
     #[arg(long)]
     pub stolen: bool,
+    /// Requests to where nothing is served instead of wrong keys: what as many refusals do that look at no key
+    #[arg(long)]
+    pub nowhere: bool,
 }
 
 /// What was felt in the quiet, or in the flood.
@@ -166,6 +170,9 @@ fn ask_with_new_keys(stack: &Stack, keys: &[String], lasts: Duration) -> anyhow:
 /// Nearly all different, for the gateway remembers what was wrong: keys of nobody, good prefixes with other secrets, and garbage.
 fn wrong_requests(plan: &Plan, target: SocketAddr, good: &[String]) -> anyhow::Result<Requests> {
     let count = usize::try_from(u64::from(plan.wrong_per_second) * plan.seconds)?;
+    if plan.nowhere {
+        return Ok(Requests::with_headers(target, NOWHERE, std::iter::repeat_n("X-Nothing: 1", count)));
+    }
     let forger = Forger::new()?;
     let made = |key: String| if plan.stolen { key } else { mistyped(key) };
     let mut lines = Vec::with_capacity(count);
