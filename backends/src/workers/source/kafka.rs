@@ -44,6 +44,8 @@ pub(super) async fn consume(worker: &Arc<Worker>, from: &Consume, stop: &Cancell
     sure.set("acks", "all").set("enable.idempotence", "true").set("message.timeout.ms", "5000");
     let desk = Desk { worker, topic: &from.place, producer: sure.create()?, stop };
     config.set("auto.offset.reset", "earliest");
+    // By default a member that its group lost sight of is missed for 45 seconds, and so long its partitions wait.
+    config.set("session.timeout.ms", "10000").set("heartbeat.interval.ms", "2000");
     // An offset is stored when the work is done, and committed a moment later and at the end.
     config.set("enable.auto.offset.store", "false").set("auto.commit.interval.ms", "500");
 
