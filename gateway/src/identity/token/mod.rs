@@ -157,7 +157,7 @@ impl Tokens {
         presented: &str,
         now: Timestamp,
     ) -> Result<Arc<Token>, Code> {
-        if let Some(verdict) = self.at_once(snapshot, presented, now) {
+        if let Some(verdict) = self.remembered(snapshot, presented, now) {
             // It was another credential of the request that was not known.
             return verdict;
         }
