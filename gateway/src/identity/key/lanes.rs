@@ -17,7 +17,7 @@ pub(super) enum Lane {
     Doubt,
 }
 
-/// The line is full.
+/// The line is full, or no thread is to be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
@@ -92,21 +92,27 @@ impl Lanes {
             drop((permit, turn));
             verified
         };
-        Ok(behind_the_proxy(hashing).await.unwrap_or_else(|why| Err(HashError::Hashing(why))))
+        let hashed = behind_the_proxy(hashing).await?;
+        Ok(hashed.unwrap_or_else(|| Err(HashError::Hashing("the hash was not finished".to_owned()))))
     }
 }
 
 /// Runs on a thread of its own, which gives way to those that serve: a hash takes as long as hundreds of requests, and none of them
 /// should wait for it where cores are few. To make a thread is nothing beside a hash.
-async fn behind_the_proxy<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+///
+/// `None`: the work panicked. An error where no thread is to be had, which says nothing of the key.
+async fn behind_the_proxy<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<Option<T>, Full> {
     let (done, doing) = oneshot::channel();
     let run = move || {
         // Where it is not allowed, hashes just take their turn.
         let _ = setpriority_process(None, POLITE);
         let _ = done.send(work());
     };
-    std::thread::Builder::new().name("hash".to_owned()).spawn(run).map_err(|error| error.to_string())?;
-    doing.await.map_err(|_| "the hash was not finished".to_owned())
+    if let Err(error) = std::thread::Builder::new().name("hash".to_owned()).spawn(run) {
+        tracing::error!(%error, "could not start a thread to verify an API key");
+        return Err(Full);
+    }
+    Ok(doing.await.ok())
 }
 
 #[cfg(test)]
@@ -125,10 +131,9 @@ mod tests {
     async fn what_is_hashed_gives_way_and_what_serves_does_not() {
         let nice = || rustix::process::getpriority_process(None).unwrap();
         let before = nice();
-        assert_eq!(behind_the_proxy(nice).await, Ok(before.max(POLITE)));
+        assert_eq!(behind_the_proxy(nice).await, Ok(Some(before.max(POLITE))));
         assert_eq!(nice(), before);
-        let panics = behind_the_proxy(|| assert_eq!(1, 2)).await;
-        assert!(panics.is_err(), "and is told of");
+        assert_eq!(behind_the_proxy(|| panic!("told as such")).await, Ok(None::<()>));
     }
 
     #[tokio::test]
