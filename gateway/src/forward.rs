@@ -37,7 +37,7 @@ pub(crate) fn prepare(
     parts.headers.reserve(if is_known { ADDED + TOLD } else { ADDED });
     let client = &ctx.client;
     let chain = client.proxy.and_then(|proxy| forwarded_chain(&parts.headers, proxy));
-    for name in seen.spoofed {
+    for name in seen.withheld {
         parts.headers.remove(name);
     }
     set_host(&mut parts, forward, upstream)?;
@@ -72,8 +72,9 @@ pub(crate) fn prepare(
 /// What stands in a head that has to be seen to, found in one pass: every look for a name costs a hash.
 #[derive(Default)]
 struct Seen {
-    /// What clients send in the gateway's name, also with `_` for `-`: many backends read both alike. And what is for the gateway only.
-    spoofed: SmallVec<[HeaderName; 4]>,
+    /// What backends are not to see: what clients send in the gateway's name, also with `_` for `-` (many backends read both alike), and what
+    /// is for this hop.
+    withheld: SmallVec<[HeaderName; 4]>,
     has_traceparent: bool,
     has_cookies: bool,
 }
@@ -84,10 +85,10 @@ impl Seen {
         for name in headers.keys() {
             let text = name.as_str();
             match text.as_bytes().first() {
-                Some(b'x' | b'f') if is_ours(text) => seen.spoofed.push(name.clone()),
+                Some(b'x' | b'f') if is_ours(text) => seen.withheld.push(name.clone()),
                 // From HTTP/2 to HTTP/2 Pingora leaves them in. Its other fields for one hop can't come that way, but `te` and `trailer`,
                 // which gRPC needs.
-                Some(b'h' | b'p') if is_for_this_hop(text) => seen.spoofed.push(name.clone()),
+                Some(b'h' | b'p') if is_for_this_hop(text) => seen.withheld.push(name.clone()),
                 Some(b't') => seen.has_traceparent |= text == "traceparent",
                 Some(b'c') => seen.has_cookies |= text == "cookie",
                 _ => {}
