@@ -292,24 +292,6 @@ async fn a_workers_wish_to_wait_is_granted() {
 }
 
 #[tokio::test]
-async fn no_more_are_pushed_at_once_than_the_queue_says() {
-    let worker = Worker::answering(&["hang"; 50]).await;
-    let bench = Bench::new(&worker.url, |queue| queue.concurrency = 2).await;
-    for _ in 0..5 {
-        bench.publish("x").await;
-    }
-    let (one, other) = (bench.deliver(PATIENCE), bench.deliver(PATIENCE));
-    worker.wait_for(2).await;
-    for _ in 0..5 {
-        bench.accepted.notify_one();
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert_eq!(worker.got.lock().len(), 2, "two gateways push as many as one may");
-    one.stop().await;
-    other.stop().await;
-}
-
-#[tokio::test]
 async fn at_a_stop_what_is_not_over_is_given_back_as_if_it_had_not_been_tried() {
     let worker = Worker::answering(&["hang"]).await;
     let bench = Bench::new(&worker.url, |_| {}).await;
