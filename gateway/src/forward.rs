@@ -103,7 +103,7 @@ pub(crate) fn is_end_to_end(headers: &HeaderMap) -> bool {
     !headers.keys().any(|name| is_for_this_hop(name.as_str()))
 }
 
-fn is_for_this_hop(name: &str) -> bool {
+pub(crate) fn is_for_this_hop(name: &str) -> bool {
     match name.as_bytes().first() {
         Some(b'c') => name == "connection",
         Some(b'h') => name == "http2-settings",

@@ -19,6 +19,7 @@ mod phase;
 mod policy;
 mod proxy;
 mod queue;
+mod relay;
 mod quickstart;
 mod replace;
 mod reply;

@@ -1,5 +1,6 @@
 //! The phases of a request, as a table of contents: each names its step and hands it on. No logic lives here.
 
+use std::any::Any;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
@@ -19,9 +20,11 @@ use crate::observe::metrics::Metrics;
 use crate::observe::traffic::Traffic;
 use crate::phase::{self, Phase, over};
 use crate::queue::Queues;
+use crate::relay::Judged;
 use crate::request::RequestCtx;
 use crate::streams::Streams;
 
+#[derive(Clone)]
 pub(crate) struct Gateway {
     pub(crate) current: Arc<Current>,
     pub(crate) load: Arc<Load>,
@@ -58,7 +61,17 @@ impl ProxyHttp for Gateway {
         over(Ok(()))
     }
 
+    /// Not another request on the connection, but this one: `relay` has judged it.
+    fn on_connection_reuse(&self, _session: &mut Session, ctx: &mut Box<RequestCtx>, before: Box<dyn Any + Send + Sync>) {
+        if let Ok(judged) = before.downcast::<Judged>() {
+            *ctx = judged.0;
+        }
+    }
+
     async fn request_filter(&self, session: &mut Session, ctx: &mut Box<RequestCtx>) -> Result<bool> {
+        if ctx.decision.is_some() {
+            return Ok(false);
+        }
         act::greet(session, ctx, self.load.is_draining());
         act::decide_and_answer(session, ctx, &self.gate, &self.queues, &self.streams).await
     }

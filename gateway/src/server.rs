@@ -14,7 +14,7 @@ use gateway_config::store;
 use pingora::listeners::tls::TlsSettings;
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::prelude::fast_timeout::set_fast_timeout_to_tokio_threshold;
-use pingora::proxy::{HttpProxy, http_proxy};
+use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{Fds, ListenFds};
 use pingora::services::listening::Service;
@@ -35,6 +35,7 @@ use crate::observe::traffic::{self, Traffic};
 use crate::ops::Ops;
 use crate::proxy::Gateway;
 use crate::queue::Queues;
+use crate::relay::Relay;
 use crate::settings::ServeSettings;
 use crate::streams::Streams;
 use crate::sync::{self, DiskSnapshot, NodeIdentity, Status, Sync};
@@ -191,11 +192,11 @@ fn traffic_app(
     conf: &Arc<ServerConf>,
     watch: Arc<Watch>,
     idle: Option<Duration>,
-) -> Counted<Http2<HttpProxy<Gateway>>> {
+) -> Counted<Relay> {
     let (current, load) = (gateway.current.clone(), gateway.load.clone());
-    let mut proxy = http_proxy(conf, gateway);
+    let mut proxy = http_proxy(conf, gateway.clone());
     proxy.server_options = Some(http2_options(idle));
-    Counted::new(Http2::new(proxy, current), load, watch)
+    Counted::new(Relay::new(gateway, conf, Http2::new(proxy, current)), load, watch)
 }
 
 async fn start<A>(

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use http2::{Http2, options as http2_options};
 use io::Watched;
+pub(crate) use preface::PREFACE;
 
 const TICK: Duration = Duration::from_millis(500);
 
@@ -154,8 +155,10 @@ impl Connection {
 
     /// Pingora watches over it from here on: nobody else sees its requests begin and end.
     fn speak_http2(&self) {
-        self.marks.fetch_or(HTTP2, Ordering::AcqRel);
-        self.watch.http2.fetch_add(1, Ordering::AcqRel);
+        // It may be looked at more than once.
+        if self.marks.fetch_or(HTTP2, Ordering::AcqRel) & HTTP2 == 0 {
+            self.watch.http2.fetch_add(1, Ordering::AcqRel);
+        }
         self.begin_request();
     }
 

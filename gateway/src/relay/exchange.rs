@@ -1,0 +1,141 @@
+//! One request without a body, to a backend of HTTP/1 and back.
+
+use gateway_config::model::Protocol;
+use gateway_config::snapshot::Outcome;
+use http::{Method, Version, header};
+use pingora::connectors::http::v1::Connector;
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::HttpTask;
+use pingora::protocols::http::v1::client::HttpSession;
+use pingora::proxy::Session;
+use pingora::upstreams::peer::{HttpPeer, Peer};
+use pingora::{Error, ErrorType, Result};
+
+use crate::act;
+use crate::proxy::Gateway;
+use crate::request::RequestCtx;
+
+/// Attempts of one request; the real bound is in `upstream::Attempt`.
+const MAX_ATTEMPTS: usize = 20;
+
+/// It is to be forwarded, to a backend that speaks HTTP/1.
+pub(super) fn is_possible(ctx: &RequestCtx) -> bool {
+    let outcome = ctx.decision.as_ref().map(|decision| &decision.outcome);
+    matches!(outcome, Some(Outcome::Forward(forward)) if forward.service.source.protocol == Protocol::Http1)
+}
+
+/// Sends a request until somebody answers it, or nobody is left who might.
+pub(super) async fn exchange(
+    gateway: &Gateway,
+    backends: &Connector,
+    session: &mut Session,
+    ctx: &mut RequestCtx,
+) -> Result<()> {
+    let mut made = 0;
+    loop {
+        made += 1;
+        match attempt(gateway, backends, session, ctx).await {
+            Err(error) if error.retry() && made < MAX_ATTEMPTS => {}
+            done => return done,
+        }
+    }
+}
+
+async fn attempt(
+    gateway: &Gateway,
+    backends: &Connector,
+    session: &mut Session,
+    ctx: &mut RequestCtx,
+) -> Result<()> {
+    let peer = act::next_peer(session, ctx)?;
+    let connected = match backends.reused_http_session(&*peer).await {
+        Some(backend) => Ok((backend, true)),
+        // Boxed: most requests need no room for it.
+        None => Box::pin(backends.get_http_session(&*peer)).await,
+    };
+    let (mut backend, reused) = match connected {
+        Ok(connected) => connected,
+        Err(mut error) => {
+            error.as_up();
+            return Err(act::connect_failed(ctx, error, &gateway.metrics).into_up());
+        }
+    };
+    match converse(gateway, &peer, &mut backend, session, ctx).await {
+        Ok(()) => {
+            backends.release_http_session(backend, &*peer, peer.idle_timeout()).await;
+            Ok(())
+        }
+        Err(error) => Err(act::broke(session, ctx, error, reused)),
+    }
+}
+
+async fn converse(
+    gateway: &Gateway,
+    peer: &HttpPeer,
+    backend: &mut HttpSession,
+    session: &mut Session,
+    ctx: &mut RequestCtx,
+) -> Result<()> {
+    backend.read_timeout = peer.options.read_timeout;
+    backend.write_timeout = peer.options.write_timeout;
+    let mut head = Box::new(session.req_header().clone());
+    head.remove_header(&header::CONNECTION);
+    act::prepare(&mut head, ctx, &gateway.gate)?;
+    backend.write_request_header(head).await.map_err(|error| error.into_up())?;
+    loop {
+        let task = tokio::select! {
+            biased;
+            task = backend.read_response_task() => task.map_err(|error| error.into_up())?,
+            // Nothing is expected: the client is gone, or sends what nobody asked for.
+            gone = session.as_downstream_mut().read_body_or_idle(true) => {
+                gone.map_err(|error| error.into_down())?;
+                return Error::e_explain(ErrorType::InternalError, "a body where there was none");
+            }
+        };
+        if pass_on(gateway, task, session, ctx).await? {
+            return session.as_downstream_mut().finish_body().await.map_err(|error| error.into_down());
+        }
+    }
+}
+
+/// Hands a piece of the answer to the client. `true`: it was the last.
+async fn pass_on(gateway: &Gateway, task: HttpTask, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
+    match task {
+        HttpTask::Header(mut head, end) => {
+            if !end {
+                frame(session, &mut head)?;
+            }
+            act::begin_response(session, &mut head, ctx, gateway.load.is_draining())?;
+            gateway.streams.enter(session, &head, ctx);
+            session.as_downstream_mut().write_response_header(head).await.map_err(|error| error.into_down())?;
+            Ok(end)
+        }
+        HttpTask::Body(body, end) => {
+            act::check_deadline(ctx)?;
+            if let Some(body) = body.filter(|body| !body.is_empty()) {
+                let written = session.as_downstream_mut().write_response_body(body, false).await;
+                written.map_err(|error| error.into_down())?;
+            }
+            Ok(end)
+        }
+        HttpTask::Trailer(_) | HttpTask::Done => Ok(true),
+        HttpTask::Failed(error) => Err(error),
+        HttpTask::UpgradedBody(..) => {
+            Error::e_explain(ErrorType::InternalError, "an upgrade that nobody asked for").map_err(|error| error.into_up())
+        }
+    }
+}
+
+/// An answer that ends with its connection is sent in chunks, so that the client's stays.
+fn frame(session: &Session, head: &mut ResponseHeader) -> Result<()> {
+    let has_no_body = session.req_header().method == Method::HEAD
+        || matches!(head.status.as_u16(), 204 | 304)
+        || head.status.is_informational();
+    let is_framed =
+        head.headers.contains_key(header::TRANSFER_ENCODING) || head.headers.contains_key(header::CONTENT_LENGTH);
+    if has_no_body || is_framed {
+        return Ok(());
+    }
+    head.set_version(Version::HTTP_11);
+    head.insert_header(header::TRANSFER_ENCODING, "chunked")
+}

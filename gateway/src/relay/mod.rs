@@ -1,0 +1,166 @@
+//! A client's connection of HTTP/1, request by request, and the short way that most of them take.
+//!
+//! Pingora's proxy is made for everything at once: caches, modules, bodies both ways, three protocols. Room for all of that is made and
+//! moved for every request, which costs more than the gateway's own work. What has no body and goes to a backend of HTTP/1 needs none of it: such a
+//! request is read, judged, sent and answered here, with Pingora's own parsers, writers and pools. Everything else is left to
+//! Pingora's proxy, byte by byte as it came.
+
+mod exchange;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::BytesMut;
+use http::{HeaderMap, Version, header};
+use pingora::apps::{HttpServerApp, ServerApp};
+use pingora::connectors::ConnectorOptions;
+use pingora::connectors::http::v1::Connector;
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::{ALPN, Stream};
+use pingora::proxy::{HttpProxy, Session};
+use pingora::server::ShutdownWatch;
+use pingora::server::configuration::ServerConf;
+use tokio::io::AsyncReadExt;
+
+use crate::act;
+use crate::connection::{Http2, PREFACE};
+use crate::forward::is_for_this_hop;
+use crate::observe;
+use crate::proxy::Gateway;
+use crate::request::RequestCtx;
+
+/// What is read at once of a request: as much as Pingora reads.
+const HEAD: usize = 4096;
+
+pub(crate) struct Relay {
+    gateway: Gateway,
+    backends: Connector,
+    /// For all that does not go the short way.
+    pingora: Arc<Http2<HttpProxy<Gateway>>>,
+}
+
+/// A request that was judged here and goes on in Pingora's proxy.
+pub(crate) struct Judged(pub(crate) Box<RequestCtx>);
+
+impl Relay {
+    pub(crate) fn new(gateway: Gateway, conf: &ServerConf, pingora: Http2<HttpProxy<Gateway>>) -> Self {
+        let backends = Connector::new(Some(ConnectorOptions::from_server_conf(conf)));
+        Self { gateway, backends, pingora: Arc::new(pingora) }
+    }
+
+    /// One request. Answers the connection where another may come.
+    async fn serve(&self, io: Stream, head: BytesMut, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let raw = head.clone();
+        let mut session = Session::new_h1(io);
+        session.set_pipelined_prefix(head);
+        // What can't be read is read once more by whoever answers it.
+        if !matches!(session.read_request().await, Ok(true)) || !is_short(&mut session) {
+            return self.leave(session, raw, None, shutdown).await;
+        }
+        let gateway = &self.gateway;
+        let mut ctx = Box::new(RequestCtx::new(gateway.current.get(), gateway.load.request()));
+        act::greet(&mut session, &mut ctx, gateway.load.is_draining());
+        let judged =
+            act::decide_and_answer(&mut session, &mut ctx, &gateway.gate, &gateway.queues, &gateway.streams).await;
+        let served = match judged {
+            Ok(true) => Ok(()),
+            Ok(false) if !exchange::is_possible(&ctx) => return self.leave(session, raw, Some(ctx), shutdown).await,
+            Ok(false) => exchange::exchange(gateway, &self.backends, &mut session, &mut ctx).await,
+            Err(error) => Err(error),
+        };
+        let error = served.err();
+        if let Some(error) = &error {
+            act::fail(&mut session, &mut ctx, error).await;
+        }
+        observe::account(&session, error.as_deref(), &ctx, &gateway.metrics, &gateway.traffic);
+        if error.is_some() {
+            return None;
+        }
+        let reusable = session.downstream_session.finish().await.ok()??;
+        Some(reusable.into_parts().0)
+    }
+
+    /// Leaves a request to Pingora, which reads it anew.
+    async fn leave(
+        &self,
+        session: Session,
+        raw: BytesMut,
+        judged: Option<Box<RequestCtx>>,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        let ServerSession::H1(session) = *session.downstream_session else { return None };
+        self.hand_over(session.into_inner(), raw, judged, shutdown).await
+    }
+
+    async fn hand_over(
+        &self,
+        io: Stream,
+        raw: BytesMut,
+        judged: Option<Box<RequestCtx>>,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        let mut session = ServerSession::new_http1(io);
+        session.set_keepalive(Some(0));
+        session.set_pipelined_prefix(raw);
+        session.set_connection_user_context(judged.map(|ctx| Box::new(Judged(ctx)) as _));
+        let reusable = self.pingora.process_new_http(session, shutdown).await?;
+        Some(reusable.consume().0)
+    }
+}
+
+#[async_trait]
+impl ServerApp for Relay {
+    async fn process_new(self: &Arc<Self>, mut io: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        if speaks_http2(&mut io).await? {
+            return self.pingora.process_new(io, shutdown).await;
+        }
+        loop {
+            let mut head = BytesMut::with_capacity(HEAD);
+            if io.read_buf(&mut head).await.ok()? == 0 {
+                return None;
+            }
+            io = if may_be_short(&head) {
+                self.serve(io, head, shutdown).await?
+            } else {
+                self.hand_over(io, head, None, shutdown).await?
+            };
+        }
+    }
+
+    async fn cleanup(&self) {
+        self.pingora.cleanup().await;
+    }
+}
+
+/// By ALPN, or in plain text by the preface. `None`: there is nobody any more.
+async fn speaks_http2(io: &mut Stream) -> Option<bool> {
+    if io.get_ssl_digest().is_some() {
+        return Some(matches!(io.selected_alpn_proto(), Some(ALPN::H2)));
+    }
+    let mut first = [0; PREFACE.len()];
+    Some(io.try_peek(&mut first).await.ok()? && first == *PREFACE)
+}
+
+/// By its first bytes: a whole head, and nothing behind it, of a method that has no body in most cases.
+fn may_be_short(head: &[u8]) -> bool {
+    let methods: [&[u8]; 4] = [b"GET ", b"HEAD ", b"DELETE ", b"OPTIONS "];
+    head.ends_with(b"\r\n\r\n") && methods.iter().any(|method| head.starts_with(method))
+}
+
+/// No body, and nothing that is for this hop only, but the wish to stay or to go.
+fn is_short(session: &mut Session) -> bool {
+    let head = session.req_header();
+    head.version == Version::HTTP_11
+        && head.headers.keys().all(|name| name == header::CONNECTION || !is_for_this_hop(name.as_str()))
+        && is_plain_connection(&head.headers)
+        && session.as_downstream_mut().is_body_empty()
+}
+
+/// `Connection` names no other field.
+fn is_plain_connection(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(header::CONNECTION).iter();
+    let is_plain = lines.next().is_none_or(|line| {
+        line.as_bytes().eq_ignore_ascii_case(b"keep-alive") || line.as_bytes().eq_ignore_ascii_case(b"close")
+    });
+    is_plain && lines.next().is_none()
+}
