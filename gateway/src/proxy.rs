@@ -62,7 +62,12 @@ impl ProxyHttp for Gateway {
     }
 
     /// Not another request on the connection, but this one: `relay` has judged it.
-    fn on_connection_reuse(&self, _session: &mut Session, ctx: &mut Box<RequestCtx>, before: Box<dyn Any + Send + Sync>) {
+    fn on_connection_reuse(
+        &self,
+        _session: &mut Session,
+        ctx: &mut Box<RequestCtx>,
+        before: Box<dyn Any + Send + Sync>,
+    ) {
         if let Ok(judged) = before.downcast::<Judged>() {
             *ctx = judged.0;
         }

@@ -40,7 +40,7 @@ use crate::settings::ServeSettings;
 use crate::streams::Streams;
 use crate::sync::{self, DiskSnapshot, NodeIdentity, Status, Sync};
 use crate::tls::NoCertificates;
-use crate::upstream::{self, Endpoints};
+use crate::upstream::{self, Endpoints, POOL_IDLE, Pool};
 
 /// The kernel cuts it to its own limit.
 const BACKLOG: u32 = 4096;
@@ -159,7 +159,10 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
     tokio::spawn(streams.clone().run(stop.clone()));
     let gateway =
         Gateway { current, load: load.clone(), metrics, gate: gate.clone(), streams, traffic, queues: queues.clone() };
-    let app = traffic_app(gateway, &Arc::new(pingora_conf(settings, threads)), watch, idle);
+    let pool = Arc::new(Pool::new(settings.upstream_pool.saturating_mul(threads), POOL_IDLE));
+    // Looks at more connections at once than tokio would let a task read from.
+    tokio::spawn(tokio::task::unconstrained(pool.clone().run(stop.clone())));
+    let app = traffic_app(gateway, pool, &Arc::new(pingora_conf(settings, threads)), watch, idle);
     let mut fds = Fds::new();
     let traffic = sockets.traffic.add_to(&mut fds);
     let tls = sockets.tls.add_to(&mut fds);
@@ -189,6 +192,7 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
 /// The proxy, and around it what is beyond Pingora: requests of HTTP/2 that can be ended, connections that are counted and watched.
 fn traffic_app(
     gateway: Gateway,
+    pool: Arc<Pool>,
     conf: &Arc<ServerConf>,
     watch: Arc<Watch>,
     idle: Option<Duration>,
@@ -196,7 +200,7 @@ fn traffic_app(
     let (current, load) = (gateway.current.clone(), gateway.load.clone());
     let mut proxy = http_proxy(conf, gateway.clone());
     proxy.server_options = Some(http2_options(idle));
-    Counted::new(Relay::new(gateway, conf, Http2::new(proxy, current)), load, watch)
+    Counted::new(Relay::new(gateway, pool, conf, Http2::new(proxy, current)), load, watch)
 }
 
 async fn start<A>(

@@ -1,9 +1,11 @@
 //! One request without a body, to a backend of HTTP/1 and back.
 
+use std::sync::Arc;
+
 use gateway_config::model::Protocol;
 use gateway_config::snapshot::Outcome;
 use http::{Method, Version, header};
-use pingora::connectors::http::v1::Connector;
+use pingora::connectors::TransportConnector;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::v1::client::HttpSession;
@@ -14,9 +16,36 @@ use pingora::{Error, ErrorType, Result};
 use crate::act;
 use crate::proxy::Gateway;
 use crate::request::RequestCtx;
+use crate::upstream::Pool;
 
 /// Attempts of one request; the real bound is in `upstream::Attempt`.
 const MAX_ATTEMPTS: usize = 20;
+
+/// The way to all backends.
+pub(super) struct Backends {
+    pub(super) connector: TransportConnector,
+    pub(super) pool: Arc<Pool>,
+}
+
+impl Backends {
+    /// A connection, and whether it was used before.
+    async fn connect(&self, peer: &HttpPeer, key: u64) -> Result<(HttpSession, bool)> {
+        let (io, reused) = match self.pool.take(key) {
+            Some(io) => (io, true),
+            // Boxed: most requests need no room for it.
+            None => (Box::pin(self.connector.new_stream(peer)).await?, false),
+        };
+        Ok((HttpSession::new_with_options(io, peer), reused))
+    }
+
+    /// Lays it by, where the backend wants to go on and said all it had to say.
+    async fn release(&self, mut backend: HttpSession, key: u64) {
+        backend.respect_keepalive();
+        if let Some(io) = backend.reuse().await {
+            self.pool.put(key, io);
+        }
+    }
+}
 
 /// It is to be forwarded, to a backend that speaks HTTP/1.
 pub(super) fn is_possible(ctx: &RequestCtx) -> bool {
@@ -27,7 +56,7 @@ pub(super) fn is_possible(ctx: &RequestCtx) -> bool {
 /// Sends a request until somebody answers it, or nobody is left who might.
 pub(super) async fn exchange(
     gateway: &Gateway,
-    backends: &Connector,
+    backends: &Backends,
     session: &mut Session,
     ctx: &mut RequestCtx,
 ) -> Result<()> {
@@ -41,19 +70,10 @@ pub(super) async fn exchange(
     }
 }
 
-async fn attempt(
-    gateway: &Gateway,
-    backends: &Connector,
-    session: &mut Session,
-    ctx: &mut RequestCtx,
-) -> Result<()> {
+async fn attempt(gateway: &Gateway, backends: &Backends, session: &mut Session, ctx: &mut RequestCtx) -> Result<()> {
     let peer = act::next_peer(session, ctx)?;
-    let connected = match backends.reused_http_session(&*peer).await {
-        Some(backend) => Ok((backend, true)),
-        // Boxed: most requests need no room for it.
-        None => Box::pin(backends.get_http_session(&*peer)).await,
-    };
-    let (mut backend, reused) = match connected {
+    let key = peer.reuse_hash();
+    let (mut backend, reused) = match backends.connect(&peer, key).await {
         Ok(connected) => connected,
         Err(mut error) => {
             error.as_up();
@@ -62,7 +82,7 @@ async fn attempt(
     };
     match converse(gateway, &peer, &mut backend, session, ctx).await {
         Ok(()) => {
-            backends.release_http_session(backend, &*peer, peer.idle_timeout()).await;
+            backends.release(backend, key).await;
             Ok(())
         }
         Err(error) => Err(act::broke(session, ctx, error, reused)),
@@ -81,19 +101,19 @@ async fn converse(
     let mut head = Box::new(session.req_header().clone());
     head.remove_header(&header::CONNECTION);
     act::prepare(&mut head, ctx, &gateway.gate)?;
-    backend.write_request_header(head).await.map_err(|error| error.into_up())?;
+    backend.write_request_header(head).await.map_err(Error::into_up)?;
     loop {
         let task = tokio::select! {
             biased;
-            task = backend.read_response_task() => task.map_err(|error| error.into_up())?,
+            task = backend.read_response_task() => task.map_err(Error::into_up)?,
             // Nothing is expected: the client is gone, or sends what nobody asked for.
             gone = session.as_downstream_mut().read_body_or_idle(true) => {
-                gone.map_err(|error| error.into_down())?;
+                gone.map_err(Error::into_down)?;
                 return Error::e_explain(ErrorType::InternalError, "a body where there was none");
             }
         };
         if pass_on(gateway, task, session, ctx).await? {
-            return session.as_downstream_mut().finish_body().await.map_err(|error| error.into_down());
+            return session.as_downstream_mut().finish_body().await.map_err(Error::into_down);
         }
     }
 }
@@ -107,21 +127,21 @@ async fn pass_on(gateway: &Gateway, task: HttpTask, session: &mut Session, ctx: 
             }
             act::begin_response(session, &mut head, ctx, gateway.load.is_draining())?;
             gateway.streams.enter(session, &head, ctx);
-            session.as_downstream_mut().write_response_header(head).await.map_err(|error| error.into_down())?;
+            session.as_downstream_mut().write_response_header(head).await.map_err(Error::into_down)?;
             Ok(end)
         }
         HttpTask::Body(body, end) => {
             act::check_deadline(ctx)?;
             if let Some(body) = body.filter(|body| !body.is_empty()) {
                 let written = session.as_downstream_mut().write_response_body(body, false).await;
-                written.map_err(|error| error.into_down())?;
+                written.map_err(Error::into_down)?;
             }
             Ok(end)
         }
         HttpTask::Trailer(_) | HttpTask::Done => Ok(true),
         HttpTask::Failed(error) => Err(error),
         HttpTask::UpgradedBody(..) => {
-            Error::e_explain(ErrorType::InternalError, "an upgrade that nobody asked for").map_err(|error| error.into_up())
+            Error::e_explain(ErrorType::InternalError, "an upgrade that nobody asked for").map_err(Error::into_up)
         }
     }
 }

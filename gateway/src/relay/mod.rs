@@ -13,8 +13,7 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use http::{HeaderMap, Version, header};
 use pingora::apps::{HttpServerApp, ServerApp};
-use pingora::connectors::ConnectorOptions;
-use pingora::connectors::http::v1::Connector;
+use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::{ALPN, Stream};
 use pingora::proxy::{HttpProxy, Session};
@@ -28,13 +27,15 @@ use crate::forward::is_for_this_hop;
 use crate::observe;
 use crate::proxy::Gateway;
 use crate::request::RequestCtx;
+use crate::upstream::Pool;
+use exchange::Backends;
 
 /// What is read at once of a request: as much as Pingora reads.
 const HEAD: usize = 4096;
 
 pub(crate) struct Relay {
     gateway: Gateway,
-    backends: Connector,
+    backends: Backends,
     /// For all that does not go the short way.
     pingora: Arc<Http2<HttpProxy<Gateway>>>,
 }
@@ -43,9 +44,14 @@ pub(crate) struct Relay {
 pub(crate) struct Judged(pub(crate) Box<RequestCtx>);
 
 impl Relay {
-    pub(crate) fn new(gateway: Gateway, conf: &ServerConf, pingora: Http2<HttpProxy<Gateway>>) -> Self {
-        let backends = Connector::new(Some(ConnectorOptions::from_server_conf(conf)));
-        Self { gateway, backends, pingora: Arc::new(pingora) }
+    pub(crate) fn new(
+        gateway: Gateway,
+        pool: Arc<Pool>,
+        conf: &ServerConf,
+        pingora: Http2<HttpProxy<Gateway>>,
+    ) -> Self {
+        let connector = TransportConnector::new(Some(ConnectorOptions::from_server_conf(conf)));
+        Self { gateway, backends: Backends { connector, pool }, pingora: Arc::new(pingora) }
     }
 
     /// One request. Answers the connection where another may come.

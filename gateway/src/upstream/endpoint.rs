@@ -17,7 +17,7 @@ use rustls::pki_types::pem::PemObject;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Shorter than what backends usually keep (Node 5 s is caught by the retry of reused connections).
-const POOL_IDLE: Duration = Duration::from_secs(55);
+pub(crate) const POOL_IDLE: Duration = Duration::from_secs(55);
 
 #[derive(Debug)]
 pub(crate) struct Endpoint {

@@ -4,11 +4,13 @@
 mod attempt;
 mod cluster;
 mod endpoint;
+mod pool;
 mod resolve;
 mod upgrade;
 
 pub(crate) use attempt::Attempt;
 pub(crate) use cluster::Clusters;
-pub(crate) use endpoint::Endpoints;
+pub(crate) use endpoint::{Endpoints, POOL_IDLE};
+pub(crate) use pool::Pool;
 pub(crate) use resolve::{refresh_forever, resolve_new};
 pub(crate) use upgrade::for_upgrade;

@@ -19,6 +19,7 @@ mod routing;
 mod streams;
 mod tokens;
 mod versions;
+mod ways;
 
 use std::time::Duration;
 
