@@ -23,6 +23,8 @@ const NEW_KEYS: usize = 10;
 const GOOD_CONNECTIONS: usize = 16;
 /// More than may wait for a hash, or the flood would ebb while its connections wait.
 const WRONG_CONNECTIONS: usize = 640;
+/// The flood comes first: that its connections open all at once is another thing than what it asks.
+const AHEAD: Duration = Duration::from_secs(1);
 const GARBAGE_BYTES: usize = 8 << 10;
 /// How often memory is looked at.
 const LOOK: Duration = Duration::from_millis(100);
@@ -123,11 +125,12 @@ fn phase(
     let sources = (first..=first.saturating_add(plan.addresses.saturating_sub(1)))
         .map(|last| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)))
         .collect();
-    let flood = pace(plan.wrong_per_second, WRONG_CONNECTIONS, sources);
+    let flood = Pace { lasts: lasts + AHEAD, ..pace(plan.wrong_per_second, WRONG_CONNECTIONS, sources) };
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let watching = scope.spawn(|| watch_memory(stack, &is_over));
         let wrong = wrong.map(|wrong| scope.spawn(move || flood.run(wrong)));
+        std::thread::sleep(AHEAD);
         let asking = scope.spawn(|| ask_with_new_keys(stack, new_keys, lasts));
         let good = scope.spawn(move || usual.run(good)).join();
         is_over.store(true, Ordering::Relaxed);

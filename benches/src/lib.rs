@@ -10,6 +10,7 @@ pub mod http;
 pub mod keys;
 pub mod load;
 pub mod memory;
+pub mod nodes;
 pub mod origin;
 pub mod pace;
 pub mod peer;

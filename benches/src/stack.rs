@@ -1,6 +1,7 @@
 //! Gatehouse as it is run: the release binaries of both planes over one database, in a folder that goes with them.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,8 +53,9 @@ pub struct Stack {
     pub(crate) ops: SocketAddr,
     admin_process: Process,
     admin: SocketAddr,
+    database: String,
     // Declared last: the processes end before their folder goes.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Stack {
@@ -79,38 +81,27 @@ impl Stack {
         let Start { url, threads, variables } = start;
         let folder = tempfile::tempdir()?;
         let url = url.map_or_else(|| format!("sqlite://{}", folder.path().join("gateway.db").display()), str::to_owned);
-        let command = |program: &str| -> anyhow::Result<Command> {
-            let mut command = Command::new(beside(program)?);
-            command.arg("serve").arg("--listen").arg("127.0.0.1:0");
-            command.env_remove("RUST_LOG").env("DATABASE_URL", &url).env("DATA_DIR", folder.path().join(program));
-            command.env("LOG_FORMAT", "json").env("ADMIN_TOKEN", TOKEN);
-            // On Postgres it must be given.
-            command.env("GATEWAY_MASTER_KEY", MASTER_KEY).env(SECRET_VARIABLE, SECRET);
-            Ok(command)
-        };
-        let mut admin_process = Process::start("admin-api", command("admin-api")?, folder.path())?;
+        let admin = command("admin-api", &url, &folder.path().join("admin-api"))?;
+        let mut admin_process = Process::start("admin-api", admin, folder.path())?;
         let admin = admin_process.wait_listening("admin")?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         runtime.block_on(async { fill(store::open(&url).await?).await })?;
-        let mut gateway = command("gateway")?;
-        gateway.args(["--listen-tls", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--threads", &threads.to_string()]);
+        let mut gateway = gateway_command(&url, &folder.path().join("gateway"), *threads)?;
         gateway.envs(variables.iter().map(|(name, value)| (name, value)));
         let mut gateway = Process::start("gateway", gateway, folder.path())?;
         let (traffic, ops) = (gateway.wait_listening("traffic")?, gateway.wait_listening("ops")?);
-        let stack = Self { gateway, traffic, ops, admin_process, admin, _folder: folder };
-        stack.wait_ready()?;
-        Ok(stack)
+        wait_ready(ops)?;
+        Ok(Self { gateway, traffic, ops, admin_process, admin, database: url, folder })
     }
 
-    fn wait_ready(&self) -> anyhow::Result<()> {
-        let start = Instant::now();
-        while http::send(self.ops, "GET", "/readyz", None, "").is_ok_and(|answer| answer.status != 200) {
-            if start.elapsed() > Duration::from_mins(1) {
-                bail!("the gateway is not ready after a minute");
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Ok(())
+    /// One more gateway over the same database, with one worker, and where it takes traffic.
+    pub fn another_gateway(&self, number: usize) -> anyhow::Result<(Process, SocketAddr)> {
+        let name = format!("gateway-{number}");
+        let command = gateway_command(&self.database, &self.folder.path().join(&name), 1)?;
+        let mut gateway = Process::start(&name, command, self.folder.path())?;
+        let traffic = gateway.wait_listening("traffic")?;
+        wait_ready(gateway.wait_listening("ops")?)?;
+        Ok((gateway, traffic))
     }
 
     /// Puts an entity through the admin API; `path` is below `/admin`.
@@ -151,6 +142,33 @@ impl Stack {
     pub fn admin_resident_bytes(&self) -> anyhow::Result<u64> {
         self.admin_process.resident_bytes()
     }
+}
+
+fn command(program: &str, database: &str, data: &Path) -> anyhow::Result<Command> {
+    let mut command = Command::new(beside(program)?);
+    command.arg("serve").arg("--listen").arg("127.0.0.1:0");
+    command.env_remove("RUST_LOG").env("DATABASE_URL", database).env("DATA_DIR", data);
+    command.env("LOG_FORMAT", "json").env("ADMIN_TOKEN", TOKEN);
+    // On Postgres it must be given.
+    command.env("GATEWAY_MASTER_KEY", MASTER_KEY).env(SECRET_VARIABLE, SECRET);
+    Ok(command)
+}
+
+fn gateway_command(database: &str, data: &Path, threads: usize) -> anyhow::Result<Command> {
+    let mut gateway = command("gateway", database, data)?;
+    gateway.args(["--listen-tls", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--threads", &threads.to_string()]);
+    Ok(gateway)
+}
+
+fn wait_ready(ops: SocketAddr) -> anyhow::Result<()> {
+    let start = Instant::now();
+    while http::send(ops, "GET", "/readyz", None, "").is_ok_and(|answer| answer.status != 200) {
+        if start.elapsed() > Duration::from_mins(1) {
+            bail!("the gateway is not ready after a minute");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
 }
 
 /// Makes a fresh database in the cluster of `cluster`, a Postgres URL, and answers its URL.

@@ -6,7 +6,7 @@ use anyhow::bail;
 use benches::compare::Rounds;
 use benches::peer::PeerName;
 use benches::stack::postgres_database;
-use benches::{admin, flood, keys, memory, origin, policy, queues, reload, routes};
+use benches::{admin, flood, keys, memory, nodes, origin, policy, queues, reload, routes};
 use clap::{Args, Parser, Subcommand};
 
 #[derive(Parser)]
@@ -62,6 +62,16 @@ enum Command {
         #[arg(long, env = "GATEHOUSE_TEST_POSTGRES", hide_env_values = true)]
         postgres: Option<String>,
     },
+    /// The same for a fleet: from the answer to the write until each of many gateways serves it
+    Nodes {
+        #[command(flatten)]
+        plan: nodes::Plan,
+        /// A Postgres to measure too; a database is made in it
+        #[arg(long, env = "GATEHOUSE_TEST_POSTGRES", hide_env_values = true)]
+        postgres: Option<String>,
+    },
+    /// Requests with and without changes of the configuration beside them
+    Calm(nodes::Calm),
     /// Memory of the gateway with 10,000 routes, and over reloads
     Memory {
         #[arg(long, default_value_t = 10_000)]
@@ -108,6 +118,8 @@ fn main() -> anyhow::Result<()> {
     let origin = origin::start()?;
     let missed = match &settings.command {
         Some(Command::Reload { changes, postgres }) => reloads(*changes, postgres.as_deref(), origin)?,
+        Some(Command::Nodes { plan, postgres }) => fleets(plan, postgres.as_deref(), origin)?,
+        Some(Command::Calm(plan)) => nodes::calm(plan, origin)?,
         Some(Command::Memory { reloads }) => memory::run(*reloads, origin)?,
         Some(Command::Keys { rounds, applications, used, revocations, postgres }) => {
             let (applications, used, revocations) = (*applications, *used, *revocations);
@@ -154,6 +166,15 @@ fn cpu(settings: &Settings, origin: SocketAddr) -> anyhow::Result<Vec<String>> {
 
 fn above(ratios: impl Iterator<Item = f64>, limit: f64, what: &str) -> Vec<String> {
     ratios.filter(|ratio| *ratio > limit).map(|ratio| format!("{what}: {ratio:.3}, at most {limit}")).collect()
+}
+
+fn fleets(plan: &nodes::Plan, postgres: Option<&str>, origin: SocketAddr) -> anyhow::Result<Vec<String>> {
+    let mut missed = nodes::run(plan, "SQLite", None, origin)?;
+    match postgres {
+        Some(cluster) => missed.extend(nodes::run(plan, "Postgres", Some(&postgres_database(cluster)?), origin)?),
+        None => println!("Postgres: not measured, GATEHOUSE_TEST_POSTGRES is not set"),
+    }
+    Ok(missed)
 }
 
 fn reloads(changes: usize, postgres: Option<&str>, origin: SocketAddr) -> anyhow::Result<Vec<String>> {
