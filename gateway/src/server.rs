@@ -44,9 +44,12 @@ use crate::upstream::{self, Endpoints, POOL_IDLE, Pool};
 
 /// The kernel cuts it to its own limit.
 const BACKLOG: u32 = 4096;
+/// Of a client's connection: none. Heads and bodies, HTTP/2 and TLS have buffers of their own; Pingora's 64 KiB would be most of what an idle
+/// connection takes.
+const READ_BUFFER: usize = 0;
 /// Of a client's connection: the head of an answer and a small body go out in one system call, also with all the headers of limits.
 /// Larger would hold up the pieces of a body that comes slowly.
-const WRITE_BUFFER: usize = 4096;
+const WRITE_BUFFER: usize = 2560;
 /// Attempts of one request; the real bound is in `upstream::Attempt`.
 const MAX_ATTEMPTS: usize = 20;
 /// What is left to be told to the fleet after the last request.
@@ -212,7 +215,7 @@ async fn start<A>(
     A: pingora::apps::ServerApp + Send + std::marker::Sync + 'static,
 {
     for (address, tls) in endpoints {
-        let listener = ListenerConfig::tcp(address).l4_buffer(L4BufferSettings::default().write(WRITE_BUFFER));
+        let listener = ListenerConfig::tcp(address).l4_buffer(L4BufferSettings::new(READ_BUFFER, WRITE_BUFFER));
         service.add_listener(match tls {
             Some(tls) => listener.tls(tls),
             None => listener,

@@ -7,6 +7,9 @@
 
 mod exchange;
 
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -121,12 +124,10 @@ impl ServerApp for Relay {
             return self.pingora.process_new(io, shutdown).await;
         }
         loop {
-            let mut head = BytesMut::with_capacity(HEAD);
-            if io.read_buf(&mut head).await.ok()? == 0 {
-                return None;
-            }
+            let head = first_bytes(&mut io).await.ok().filter(|head| !head.is_empty())?;
             io = if may_be_short(&head) {
-                self.serve(io, head, shutdown).await?
+                // Boxed, so that a connection that waits has no room for it.
+                Box::pin(self.serve(io, head, shutdown)).await?
             } else {
                 self.hand_over(io, head, None, shutdown).await?
             };
@@ -136,6 +137,16 @@ impl ServerApp for Relay {
     async fn cleanup(&self) {
         self.pingora.cleanup().await;
     }
+}
+
+/// What comes first of a request; nothing: the end. Room for it is made when something is there, not while an idle client is waited for.
+async fn first_bytes(io: &mut Stream) -> io::Result<BytesMut> {
+    poll_fn(|context| {
+        let mut head = BytesMut::with_capacity(HEAD);
+        let read = pin!(io.read_buf(&mut head)).poll(context);
+        read.map_ok(|_| head)
+    })
+    .await
 }
 
 /// By ALPN, or in plain text by the preface. `None`: there is nobody any more.
