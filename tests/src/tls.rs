@@ -75,7 +75,12 @@ impl Authority {
     pub fn client(&self) -> TlsClient {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.pem().as_bytes()).unwrap()).unwrap();
-        TlsClient { roots: Arc::new(roots), protocols: Vec::new(), versions: rustls::ALL_VERSIONS, names_host: true }
+        TlsClient {
+            roots: Arc::new(roots),
+            protocols: Vec::new(),
+            versions: rustls::ALL_VERSIONS.to_vec(),
+            names_host: true,
+        }
     }
 }
 
@@ -94,7 +99,7 @@ impl Issued {
 pub struct TlsClient {
     roots: Arc<RootCertStore>,
     protocols: Vec<Vec<u8>>,
-    versions: &'static [&'static SupportedProtocolVersion],
+    versions: Vec<&'static SupportedProtocolVersion>,
     names_host: bool,
 }
 
@@ -105,8 +110,9 @@ impl TlsClient {
         self
     }
 
-    pub fn versions(mut self, versions: &'static [&'static SupportedProtocolVersion]) -> Self {
-        self.versions = versions;
+    /// In this version and no other.
+    pub fn version(mut self, version: &'static SupportedProtocolVersion) -> Self {
+        self.versions = vec![version];
         self
     }
 
@@ -119,7 +125,7 @@ impl TlsClient {
     /// Shakes hands with whoever is at this address as `host`.
     pub async fn shake_hands(&self, address: SocketAddr, host: &str) -> io::Result<TlsStream<TcpStream>> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(self.versions).unwrap();
+        let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&self.versions).unwrap();
         let mut config = builder.with_root_certificates(self.roots.clone()).with_no_client_auth();
         config.alpn_protocols.clone_from(&self.protocols);
         config.enable_sni = self.names_host;
