@@ -166,7 +166,8 @@ impl<A: ServerApp + Send + Sync + 'static> ServerApp for Counted<A> {
             Some(tls) => Box::pin(tls.shake_hands(io)).await?,
             None => io,
         };
-        self.inner.process_new(watched(&self.watch, io), shutdown).await
+        let io = watched(&self.watch, io).await?;
+        self.inner.process_new(io, shutdown).await
     }
 
     /// Called once the listeners are closed.

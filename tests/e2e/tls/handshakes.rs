@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use e2e::http2::PREFACE;
 use e2e::wire::WireError;
 use e2e::{Backend, Connection, Failure, Request, TlsClient, eventually, raw_request};
 use rustls::version::{TLS12, TLS13};
@@ -144,6 +145,11 @@ async fn a_handshake_that_hangs_or_trickles_is_cut_and_others_are_served_meanwhi
     let cut = timeout(DEADLINE, slow.read_answer("GET")).await.expect("it is cut");
     let is_cut = matches!(cut, Err(Failure::NoAnswer { error: WireError::Closed | WireError::Io(_), .. }));
     assert!(is_cut, "{cut:?}");
+    // Nor what HTTP/2 begins with, where it was agreed upon.
+    let client = secure.authority.client().offering(&["h2"]);
+    let mut slow = client.connect(address, HOST).await.unwrap();
+    slow.wire().write(&PREFACE[..23]).await.unwrap();
+    assert_eq!(read_to_end(&mut slow).await, Vec::<u8>::new());
     until_counted(&secure, "too_slow", 52.0).await;
 }
 
