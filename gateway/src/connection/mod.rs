@@ -155,8 +155,10 @@ impl Connection {
 
     /// Pingora watches over it from here on: nobody else sees its requests begin and end.
     fn speak_http2(&self) {
-        self.marks.fetch_or(HTTP2, Ordering::AcqRel);
-        self.watch.http2.fetch_add(1, Ordering::AcqRel);
+        // It may be looked at more than once.
+        if self.marks.fetch_or(HTTP2, Ordering::AcqRel) & HTTP2 == 0 {
+            self.watch.http2.fetch_add(1, Ordering::AcqRel);
+        }
         self.begin_request();
     }
 
