@@ -71,13 +71,16 @@ impl Certificates {
     }
 
     /// Follows keys that are replaced, for as long as the process runs.
-    pub(crate) async fn follow_secrets(self: Arc<Self>) {
+    pub(crate) fn follow_secrets(self: Arc<Self>) -> impl Future<Output = ()> {
+        // From now on, not from when somebody first looks.
         let mut changes = self.secrets.changes();
-        while changes.changed().await.is_ok() {
-            let _turn = self.filling.lock().await;
-            let there = self.shelf.load_full();
-            let all = there.by_name.values().map(|prepared| prepared.certificate.clone()).collect();
-            self.fill(there.hosts.clone(), all).await;
+        async move {
+            while changes.changed().await.is_ok() {
+                let _turn = self.filling.lock().await;
+                let there = self.shelf.load_full();
+                let all = there.by_name.values().map(|prepared| prepared.certificate.clone()).collect();
+                self.fill(there.hosts.clone(), all).await;
+            }
         }
     }
 

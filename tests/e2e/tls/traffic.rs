@@ -140,6 +140,8 @@ async fn a_draining_gateway_finishes_what_it_began_over_tls_and_takes_nothing_ne
     assert_eq!(http1.wire().read_chunk().await.unwrap(), None);
     assert_eq!(exchange.piece().await.unwrap().unwrap(), "second");
     assert_eq!(exchange.piece().await.unwrap(), None);
-    http2.ended().await.expect("the connection ends well");
+    // The client's own goodbye may find nobody there.
+    let ended = http2.ended().await;
+    assert!(ended.as_ref().map_or_else(h2::Error::is_io, |()| true), "the connection ends well: {ended:?}");
     assert_eq!(gateway.process().wait_exit().await, Exit::Code(0));
 }
