@@ -200,3 +200,44 @@ fn certified(certificate: &CompiledCertificate, secret: &SecretBytes) -> Result<
 pub(super) fn provider() -> CryptoProvider {
     rustls::crypto::ring::default_provider()
 }
+
+#[cfg(test)]
+mod tests {
+    use gateway_config::model::{Configuration, Item, Kind};
+    use gateway_config::snapshot::compile;
+    use serde_json::json;
+
+    use super::*;
+
+    fn snapshot(hosts: &[&str], pem: &str) -> Snapshot {
+        let mut configuration = Configuration::default();
+        for host in hosts {
+            let value = json!({"name": host, "hosts": [host], "certificatePem": pem, "privateKey": "file:key"});
+            configuration.put(Item::from_json(Kind::Certificate, value).unwrap());
+        }
+        compile(&configuration, 1).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_has_not_changed_is_not_made_ready_again() {
+        let made = rcgen::generate_simple_self_signed(vec!["a.test".to_owned()]).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("key"), made.signing_key.serialize_pem()).unwrap();
+        let secrets = Arc::new(Secrets::new(Some(directory.path().to_owned())));
+        let certificates = Certificates::new(secrets, Arc::new(Metrics::new().unwrap()));
+        let pem = made.cert.pem();
+        certificates.prepare(&snapshot(&["a.test"], &pem)).await;
+        let before = certificates.shelf.load_full();
+        // As a whole, as after a start of the database: every part of it is new.
+        certificates.prepare(&snapshot(&["a.test", "b.test"], &pem)).await;
+        let after = certificates.shelf.load_full();
+        assert!(Arc::ptr_eq(&before.by_name["a.test"], &after.by_name["a.test"]));
+        assert!(matches!(certificates.find(Some("b.test")), Found::Ready(_)));
+
+        certificates.prepare(&snapshot(&["a.test"], &format!("{pem}{pem}"))).await;
+        let last = certificates.shelf.load_full();
+        assert!(!Arc::ptr_eq(&before.by_name["a.test"], &last.by_name["a.test"]));
+        assert!(matches!(certificates.find(Some("b.test")), Found::Nothing));
+        assert_eq!(certificates.troubles(Timestamp::from_micros(0)).len(), 1, "it does not count before 1975");
+    }
+}
