@@ -10,6 +10,7 @@ use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
 
 use crate::connection::{Carrier, Watch, watched};
+use crate::tls::Tls;
 
 /// A client that got its answer just before the stop may be writing its next request: connections are closed only when
 /// nothing has come in for this long.
@@ -139,11 +140,19 @@ pub(crate) struct Counted<A> {
     inner: Arc<A>,
     load: Arc<Load>,
     watch: Arc<Watch>,
+    /// What every connection begins with, where it is not plain.
+    tls: Option<Arc<Tls>>,
 }
 
 impl<A> Counted<A> {
-    pub(crate) fn new(inner: A, load: Arc<Load>, watch: Arc<Watch>) -> Self {
-        Self { inner: Arc::new(inner), load, watch }
+    pub(crate) fn new(inner: Arc<A>, load: Arc<Load>, watch: Arc<Watch>) -> Self {
+        Self { inner, load, watch, tls: None }
+    }
+
+    /// The same proxy for clients that come over TLS.
+    pub(crate) fn over(&self, tls: Arc<Tls>) -> Self {
+        let (inner, load, watch) = (self.inner.clone(), self.load.clone(), self.watch.clone());
+        Self { inner, load, watch, tls: Some(tls) }
     }
 }
 
@@ -152,13 +161,20 @@ impl<A: ServerApp + Send + Sync + 'static> ServerApp for Counted<A> {
     async fn process_new(self: &Arc<Self>, io: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         self.load.connections.fetch_add(1, Ordering::AcqRel);
         let _open = Open(self.load.clone());
-        self.inner.process_new(watched(&self.watch, io), shutdown).await
+        let io = match &self.tls {
+            // In a box: the connection's task need not carry room for it ever after.
+            Some(tls) => Box::pin(tls.shake_hands(io)).await?,
+            None => io,
+        };
+        let io = watched(&self.watch, io).await?;
+        self.inner.process_new(io, shutdown).await
     }
 
     /// Called once the listeners are closed.
     async fn cleanup(&self) {
         let left = self.load.until_quiet(&self.watch).await;
-        if left > 0 {
+        // Both listeners wait for the same; one tells.
+        if left > 0 && self.tls.is_none() {
             tracing::warn!(left, "stopping with {left} requests in flight: they took longer than the drain timeout");
         }
         self.inner.cleanup().await;

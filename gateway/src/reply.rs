@@ -82,6 +82,28 @@ pub(crate) async fn answer(session: &mut Session, answer: Answer, frame: Frame<'
     write(session, head, answer.body).await
 }
 
+/// To who speaks plain HTTP where TLS is spoken: the whole answer, as nothing of the request was read.
+pub(crate) fn to_plain_http() -> Vec<u8> {
+    let code = Code::BadRequest.as_str();
+    let body = Body {
+        status_code: 400,
+        error: "Bad Request",
+        code,
+        message: "plain HTTP was spoken on a port for HTTPS",
+        timestamp: SystemClock.now().to_string(),
+        path: "",
+        request_id: "",
+        problems: &[],
+    };
+    let body = serde_json::to_string(&body).unwrap_or_default();
+    let length = body.len();
+    format!(
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nX-Gateway-Code: {code}\r\n\
+         Cache-Control: no-store\r\nConnection: close\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
 /// Says no.
 pub(crate) async fn refuse(session: &mut Session, refusal: &Refusal, frame: Frame<'_>) -> Result<()> {
     refuse_with(session, refusal, &[], frame).await

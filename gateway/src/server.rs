@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use gateway_config::clock::{Clock, SystemClock};
 use gateway_config::store;
-use pingora::listeners::tls::TlsSettings;
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::prelude::fast_timeout::set_fast_timeout_to_tokio_threshold;
 use pingora::proxy::http_proxy;
@@ -29,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connection::{Http2, Patience, Watch, http2_options};
 use crate::drain::{Counted, Load};
 use crate::gate::{Gate, Surroundings};
+use crate::identity::secrets::Secrets;
 use crate::live::Current;
 use crate::observe::metrics::Metrics;
 use crate::observe::traffic::{self, Traffic};
@@ -39,7 +39,7 @@ use crate::relay::Relay;
 use crate::settings::ServeSettings;
 use crate::streams::Streams;
 use crate::sync::{self, DiskSnapshot, NodeIdentity, Status, Sync};
-use crate::tls::NoCertificates;
+use crate::tls::{Certificates, Tls};
 use crate::upstream::{self, Endpoints, POOL_IDLE, Pool};
 
 /// The kernel cuts it to its own limit.
@@ -114,8 +114,10 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
     };
     let (ops_bound, traffic_bound) = (sockets.ops.address, sockets.traffic.address);
     let (ops_fds, ops_address) = sockets.ops.into_fds();
-    tokio::spawn(start(Service::new("ops".to_owned(), ops), vec![(ops_address, None)], ops_fds, ops_listener.1));
+    tokio::spawn(start(Service::new("ops".to_owned(), ops), ops_address, ops_fds, ops_listener.1));
 
+    let secrets = Arc::new(Secrets::new(settings.common.secrets_dir.clone()));
+    let certificates = Arc::new(Certificates::new(secrets.clone(), metrics.clone()));
     let around = Surroundings {
         settings,
         store: store.clone(),
@@ -123,6 +125,8 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
         status: status.clone(),
         current: current.clone(),
         clock: clock.clone(),
+        secrets,
+        certificates: certificates.clone(),
         node: node.id,
         ops: ops_bound,
         stop: stop.clone(),
@@ -135,6 +139,7 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
         me: me.clone(),
         current: current.clone(),
         endpoints: endpoints.clone(),
+        certificates: certificates.clone(),
         metrics: metrics.clone(),
         status: status.clone(),
         clock: clock.clone(),
@@ -160,18 +165,14 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
     tokio::spawn(watch.clone().run(stop.clone()));
     let streams = Arc::new(Streams::new(gate.clone(), current.clone()));
     tokio::spawn(streams.clone().run(stop.clone()));
+    let tls = Arc::new(Tls::new(certificates, head, metrics.clone())?);
     let gateway =
         Gateway { current, load: load.clone(), metrics, gate: gate.clone(), streams, traffic, queues: queues.clone() };
     let pool = Arc::new(Pool::new(settings.upstream_pool.saturating_mul(threads), POOL_IDLE));
     // Looks at more connections at once than tokio would let a task read from.
     tokio::spawn(tokio::task::unconstrained(pool.clone().run(stop.clone())));
     let app = traffic_app(gateway, pool, &Arc::new(pingora_conf(settings, threads)), watch, idle);
-    let mut fds = Fds::new();
-    let traffic = sockets.traffic.add_to(&mut fds);
-    let tls = sockets.tls.add_to(&mut fds);
-    let service = Service::new("traffic".to_owned(), app);
-    let tls_settings = NoCertificates::settings()?;
-    let serving = proxy.spawn(start(service, vec![(traffic, None), (tls, Some(tls_settings))], fds, listeners.1));
+    let serving = proxy.spawn(take_traffic(app, tls, (sockets.traffic, sockets.tls), listeners.1));
 
     stop_signals.wait().await;
     tracing::info!("stopping: finishing what is in flight");
@@ -192,6 +193,18 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
     Ok(())
 }
 
+/// Takes it in plain text and over TLS, until the listeners are told to stop and what is in flight is over.
+async fn take_traffic(app: TrafficApp, tls: Arc<Tls>, sockets: (Socket, Socket), stop: watch::Receiver<bool>) {
+    let secured = app.over(tls);
+    let (fds, address) = sockets.0.into_fds();
+    let plain = start(Service::new("traffic".to_owned(), app), address, fds, stop.clone());
+    let (fds, address) = sockets.1.into_fds();
+    let secured = start(Service::new("tls".to_owned(), secured), address, fds, stop);
+    futures::future::join(plain, secured).await;
+}
+
+type TrafficApp = Counted<Relay>;
+
 /// The proxy, and around it what is beyond Pingora: requests of HTTP/2 that can be ended, connections that are counted and watched.
 fn traffic_app(
     gateway: Gateway,
@@ -199,28 +212,19 @@ fn traffic_app(
     conf: &Arc<ServerConf>,
     watch: Arc<Watch>,
     idle: Option<Duration>,
-) -> Counted<Relay> {
+) -> TrafficApp {
     let (current, load) = (gateway.current.clone(), gateway.load.clone());
     let mut proxy = http_proxy(conf, gateway.clone());
     proxy.server_options = Some(http2_options(idle));
-    Counted::new(Relay::new(gateway, pool, conf, Http2::new(proxy, current)), load, watch)
+    Counted::new(Arc::new(Relay::new(gateway, pool, conf, Http2::new(proxy, current))), load, watch)
 }
 
-async fn start<A>(
-    mut service: Service<A>,
-    endpoints: Vec<(String, Option<TlsSettings>)>,
-    fds: Fds,
-    stop: watch::Receiver<bool>,
-) where
+async fn start<A>(mut service: Service<A>, address: String, fds: Fds, stop: watch::Receiver<bool>)
+where
     A: pingora::apps::ServerApp + Send + std::marker::Sync + 'static,
 {
-    for (address, tls) in endpoints {
-        let listener = ListenerConfig::tcp(address).l4_buffer(L4BufferSettings::new(READ_BUFFER, WRITE_BUFFER));
-        service.add_listener(match tls {
-            Some(tls) => listener.tls(tls),
-            None => listener,
-        });
-    }
+    let buffer = L4BufferSettings::new(READ_BUFFER, WRITE_BUFFER);
+    service.add_listener(ListenerConfig::tcp(address).l4_buffer(buffer));
     let fds: ListenFds = Arc::new(parking_lot::Mutex::new(fds));
     let (ready, _) = watch::channel(false);
     ServiceWithDependents::start_service(&mut service, Some(fds), stop, 1, ServiceReadyNotifier::new(ready)).await;
@@ -295,15 +299,10 @@ impl Socket {
     }
 
     /// Hands the socket over under the address that the service will ask for.
-    fn add_to(self, fds: &mut Fds) -> String {
-        let address = self.address.to_string();
-        fds.add(address.clone(), self.listener.into_raw_fd());
-        address
-    }
-
     fn into_fds(self) -> (Fds, String) {
         let mut fds = Fds::new();
-        let address = self.add_to(&mut fds);
+        let address = self.address.to_string();
+        fds.add(address.clone(), self.listener.into_raw_fd());
         (fds, address)
     }
 }

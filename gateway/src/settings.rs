@@ -48,7 +48,8 @@ pub(crate) struct ServeSettings {
     /// How long an idle client connection is kept; 0: for ever
     #[arg(long, env = "GATEWAY_KEEPALIVE_SECONDS", default_value_t = 75)]
     pub(crate) keepalive_seconds: u64,
-    /// How long a request's head may take from its first byte to its last, however it trickles; 0: for ever
+    /// How long a TLS handshake may take, and a request's head from its first byte to its last, however they trickle; 0: for ever (a
+    /// handshake: a minute)
     #[arg(long, env = "GATEWAY_HEADER_TIMEOUT_SECONDS", default_value_t = 20)]
     pub(crate) header_timeout_seconds: u64,
     /// After a stop signal: how long new connections are still taken, for load balancers to notice

@@ -15,3 +15,4 @@ mod reload;
 mod rooms;
 mod settings_doc;
 mod snapshot_file;
+mod tls;

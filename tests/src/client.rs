@@ -200,7 +200,12 @@ impl Connection {
             .await
             .map_err(|_| Failure::TimedOut(DEADLINE))?
             .map_err(Failure::Connect)?;
-        Ok(Self { wire: Wire::new(stream), address, answered: 0, open: true })
+        Ok(Self::over(Wire::new(stream), address))
+    }
+
+    /// On what is connected with this address already.
+    pub fn over(wire: Wire, address: SocketAddr) -> Self {
+        Self { wire, address, answered: 0, open: true }
     }
 
     /// Whether the last answer left the connection open.

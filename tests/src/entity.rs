@@ -35,6 +35,11 @@ pub fn issuer(name: &str) -> Entity {
     Entity::new("/admin/access/issuers", name).set("name", name)
 }
 
+/// A certificate with nothing but its name.
+pub fn certificate(name: &str) -> Entity {
+    Entity::new("/admin/edge/certificates", name).set("name", name)
+}
+
 impl Entity {
     fn new(collection: &'static str, name: &str) -> Self {
         Self { collection, name: name.to_owned(), fields: Map::new() }

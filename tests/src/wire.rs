@@ -8,6 +8,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::tls::Socket;
+
 const LONGEST_HEAD: usize = 1 << 20;
 
 /// Why a message could not be read.
@@ -133,7 +135,7 @@ impl Framing {
 /// A socket with what was read from it and not yet used.
 #[derive(Debug)]
 pub struct Wire {
-    stream: TcpStream,
+    stream: Socket,
     buffer: BytesMut,
 }
 
@@ -141,21 +143,29 @@ impl Wire {
     pub fn new(stream: TcpStream) -> Self {
         // Without this, small writes wait for acknowledgements and a test measures Nagle's algorithm.
         let _ = stream.set_nodelay(true);
+        Self::over(Socket::Plain(stream))
+    }
+
+    pub fn over(stream: Socket) -> Self {
         Self { stream, buffer: BytesMut::with_capacity(8 * 1024) }
     }
 
     pub fn stream(&self) -> &TcpStream {
-        &self.stream
+        self.stream.tcp()
     }
 
     /// The socket, for who speaks another protocol on it.
     pub fn into_stream(self) -> TcpStream {
         assert!(self.buffer.is_empty(), "something was read already");
-        self.stream
+        match self.stream {
+            Socket::Plain(stream) => stream,
+            Socket::Tls(_) => panic!("TLS is spoken on it already"),
+        }
     }
 
     pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes).await
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await
     }
 
     /// Ends this side's half of the connection.
@@ -165,7 +175,7 @@ impl Wire {
 
     /// Ends the connection by RST instead of FIN.
     pub fn reset(self) {
-        let _ = self.stream.set_zero_linger();
+        let _ = self.stream().set_zero_linger();
     }
 
     /// Reads more; `false` at the end of the stream.

@@ -15,7 +15,8 @@ pub struct Certificate {
     #[schema(example = "shop", pattern = r"^[A-Za-z0-9._-]{1,128}$")]
     #[serde(default)]
     pub name: String,
-    /// Host names that it is shown for; `*.example.com` stands for every host right below.
+    /// Host names that it is shown for; `*.example.com` stands for every host right below, `*` for all that no other certificate
+    /// lists and for clients that name none.
     #[schema(min_items = 1, example = json!(["shop.example.com"]))]
     pub hosts: Vec<String>,
     /// The certificate and those between it and the root, as PEM.

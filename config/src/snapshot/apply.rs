@@ -58,7 +58,7 @@ impl Snapshot {
             Kind::Queue => drop(self.queues.remove(name)),
             Kind::Application => self.take_out_application(name),
             Kind::Issuer => self.take_out_issuer(name),
-            Kind::Certificate => drop(self.certificates.remove(name)),
+            Kind::Certificate => self.take_out_certificate(name),
             Kind::Defaults => self.defaults = fresh_defaults(),
             Kind::Route => {
                 let Some(route) = self.routes.remove(name) else { return };
@@ -86,7 +86,7 @@ impl Snapshot {
             Item::Queue(it) => drop(self.queues.insert(name, Arc::new(CompiledQueue::compile(it, problems)))),
             Item::Application(it) => self.put_in_application(it, problems),
             Item::Issuer(it) => self.put_in_issuer(it, problems),
-            Item::Certificate(it) => drop(self.certificates.insert(name, it.clone())),
+            Item::Certificate(it) => self.put_in_certificate(it, problems),
             Item::Defaults(it) => self.defaults = Arc::new(CompiledDefaults::compile(it, problems)),
             Item::Route(it) => {
                 let Some(route) = CompiledRoute::compile(it, problems).map(Arc::new) else { return };

@@ -1,5 +1,6 @@
 //! Checks of what entities hold that are not services or routes, and of the parts that several entities share.
 
+use super::certificate;
 use super::problems::Problems;
 use crate::model::{
     Application, Broker, Certificate, DEFAULTS_NAME, Defaults, Item, JwtAlgorithm, JwtIssuer, Limit, Queue, Timeouts,
@@ -143,18 +144,16 @@ fn issuer(issuer: &JwtIssuer, problems: &mut Problems) {
     }
 }
 
+/// Its PEM is checked where it compiles.
 fn certificate(certificate: &Certificate, problems: &mut Problems) {
     name(&certificate.name, problems);
     if certificate.hosts.is_empty() {
         problems.add("hosts", "name at least one host");
     }
     for (at, name) in certificate.hosts.iter().enumerate() {
-        if !host::is_host_name(name.strip_prefix("*.").unwrap_or(name)) {
+        if !certificate::is_host(name) {
             problems.add(&format!("hosts/{at}"), format!("\"{name}\" is not a host name"));
         }
-    }
-    if !certificate.certificate_pem.contains("-----BEGIN CERTIFICATE-----") {
-        problems.add("certificatePem", "holds no PEM certificate");
     }
 }
 

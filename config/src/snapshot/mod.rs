@@ -8,6 +8,7 @@ mod address;
 mod application;
 mod apply;
 mod caller;
+mod certificate;
 mod channel;
 mod checks;
 mod code;
@@ -37,12 +38,13 @@ mod warnings;
 
 use std::sync::Arc;
 
-use crate::model::{Certificate, Change, Configuration, Defaults, Digest, Edit, Item, JwtIssuer, Kind, Problem};
+use crate::model::{Change, Configuration, Defaults, Digest, Edit, Item, JwtIssuer, Kind, Problem};
 use routing::Hosts;
 
 pub use access::{counters_of, entry_counters_of, known};
 pub use application::CompiledApplication;
 pub use caller::{Caller, Token, Verified};
+pub use certificate::{CertificateHosts, CompiledCertificate};
 pub use channel::{CompiledChannel, Filter};
 pub use code::Code;
 pub use cors::{CompiledCors, CorsHeaders};
@@ -81,7 +83,8 @@ pub struct Snapshot {
     issuer_names: Table<Arc<JwtIssuer>>,
     /// The applications that clients are bound to, by issuer and client.
     clients: Table<identity::Clients>,
-    certificates: Table<Arc<Certificate>>,
+    certificates: Table<Arc<CompiledCertificate>>,
+    certificate_hosts: CertificateHosts,
     defaults: Arc<CompiledDefaults>,
     /// The routes that lead to a service or queue, by `services/NAME` or `queues/NAME`.
     referrers: Table<apply::Referrers>,
@@ -112,6 +115,7 @@ impl Snapshot {
             issuer_names: Table::default(),
             clients: Table::default(),
             certificates: Table::default(),
+            certificate_hosts: CertificateHosts::default(),
             defaults,
             referrers: Table::default(),
         }
@@ -175,7 +179,7 @@ impl Snapshot {
         let items = items.chain(self.queues.values().map(|it| Item::Queue(it.source.clone())));
         let items = items.chain(self.applications.values().map(|it| Item::Application(it.source.clone())));
         let items = items.chain(self.issuers.values().cloned().map(Item::Issuer));
-        for item in items.chain(self.certificates.values().cloned().map(Item::Certificate)) {
+        for item in items.chain(self.certificates.values().map(|it| Item::Certificate(it.source.clone()))) {
             configuration.put(item);
         }
         configuration
@@ -190,7 +194,7 @@ impl Snapshot {
             Kind::Queue => self.queues.get(name).map(|it| Item::Queue(it.source.clone())),
             Kind::Application => self.applications.get(name).map(|it| Item::Application(it.source.clone())),
             Kind::Issuer => self.issuers.get(name).cloned().map(Item::Issuer),
-            Kind::Certificate => self.certificates.get(name).cloned().map(Item::Certificate),
+            Kind::Certificate => self.certificates.get(name).map(|it| Item::Certificate(it.source.clone())),
             Kind::Defaults => Some(Item::Defaults(self.defaults.source.clone())),
         }
     }

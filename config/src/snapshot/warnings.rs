@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, Method};
 
+use super::certificate::{self, CompiledCertificate};
 use super::facts::RequestFacts;
 use super::matching::would_match;
 use super::route::CompiledRoute;
@@ -25,6 +26,11 @@ pub(super) fn of(snapshot: &Snapshot, edits: &[Edit]) -> Vec<Problem> {
                 }
             }
             Edit::Put(Item::Application(it)) => of_application(snapshot, it, &mut warnings),
+            Edit::Put(Item::Certificate(it)) => {
+                if let Some(certificate) = snapshot.certificate(&it.name) {
+                    of_certificate(certificate, &mut warnings);
+                }
+            }
             Edit::Put(_) | Edit::Delete { .. } => {}
         }
     }
@@ -87,6 +93,28 @@ fn of_application(snapshot: &Snapshot, application: &Application, warnings: &mut
             let path = format!("applications/{}/allowedServices/{at}", application.name);
             warnings.push(Problem::new(path, format!("there is no service or queue \"{name}\" yet")));
         }
+    }
+}
+
+fn of_certificate(certificate: &CompiledCertificate, warnings: &mut Vec<Problem>) {
+    let name = &certificate.source.name;
+    let mut warn = |field: &str, message: String| {
+        warnings.push(Problem::new(format!("certificates/{name}/{field}"), message));
+    };
+    for (at, host) in certificate.source.hosts.iter().enumerate() {
+        if certificate::is_address(host) {
+            warn(
+                &format!("hosts/{at}"),
+                "clients name no addresses; they are shown the certificate that lists \"*\"".to_owned(),
+            );
+        } else if !certificate.covers(host) {
+            let message = format!("the certificate does not name \"{host}\": clients will refuse it for this host");
+            warn(&format!("hosts/{at}"), message);
+        }
+    }
+    if !certificate.is_in_order {
+        let message = "each certificate should be issued by the one behind it; clients may refuse the chain";
+        warn("certificatePem", message.to_owned());
     }
 }
 

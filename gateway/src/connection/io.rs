@@ -219,7 +219,7 @@ impl Shutdown for Watched {
 
 #[async_trait]
 impl Peek for Watched {
-    /// Pingora asks once for each connection in plain text, before anything is read.
+    /// Asked once for each connection that may speak HTTP/2, before anything is read.
     async fn try_peek(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
         let have = preface::look(self, buffer).await?;
         let seen = buffer.get(..have).unwrap_or_default();

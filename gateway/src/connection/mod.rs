@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::{ALPN, Stream};
+use pingora::protocols::{ALPN, Peek, Shutdown, Stream};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use http2::{Http2, options as http2_options};
@@ -162,6 +162,10 @@ impl Connection {
         self.begin_request();
     }
 
+    fn is_http2(&self) -> bool {
+        self.marks.load(Ordering::Acquire) & HTTP2 != 0
+    }
+
     /// From the next answer on it is a WebSocket.
     fn follow_frames(&self) {
         self.marks.fetch_or(FOLLOWED, Ordering::AcqRel);
@@ -283,14 +287,20 @@ impl Carrier {
     }
 }
 
-/// Puts a connection under watch.
-pub(crate) fn watched(watch: &Arc<Watch>, io: Stream) -> Stream {
+/// Puts a connection under watch. `None`: HTTP/2 was agreed upon, and is not what came.
+pub(crate) async fn watched(watch: &Arc<Watch>, io: Stream) -> Option<Stream> {
+    let is_agreed = matches!(io.selected_alpn_proto(), Some(ALPN::H2));
     let connection = watch.add();
-    // In plain text it is seen by the preface.
-    if matches!(io.selected_alpn_proto(), Some(ALPN::H2)) {
-        connection.speak_http2();
+    let mut io = Watched::new(io, connection.clone());
+    if is_agreed {
+        // Pingora would wait for the preface for ever. In plain text it asks for it by itself.
+        let looked = Box::pin(io.try_peek(&mut [0; PREFACE.len()])).await;
+        if looked.is_err() || !connection.is_http2() {
+            io.shutdown().await;
+            return None;
+        }
     }
-    Box::new(Watched::new(io, connection))
+    Some(Box::new(io))
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use crate::policy::limits::{Limiter, SharedStore};
 use crate::policy::screening::prepare;
 use crate::settings::ServeSettings;
 use crate::sync::{Reason, Status};
+use crate::tls::Certificates;
 
 const DAY: Duration = Duration::from_hours(24);
 /// How often what is not well is looked at.
@@ -37,6 +38,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) status: Arc<Status>,
     pub(crate) current: Arc<Current>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) secrets: Arc<Secrets>,
+    pub(crate) certificates: Arc<Certificates>,
     /// This process among the fleet.
     pub(crate) node: Uuid,
     /// The operations port as it was bound.
@@ -47,10 +50,9 @@ pub(crate) struct Surroundings<'a> {
 impl Gate {
     /// Also starts the tasks that keep it fresh; they end with `stop`.
     pub(crate) fn open(around: &Surroundings<'_>) -> anyhow::Result<Arc<Self>> {
-        let Surroundings { settings, store, metrics, status, current, clock, stop, .. } = around;
+        let Surroundings { settings, store, metrics, status, current, clock, secrets, certificates, stop, .. } = around;
         let common = &settings.common;
         let master = MasterKey::load(&common.database_url)?;
-        let secrets = Arc::new(Secrets::new(common.secrets_dir.clone()));
         let forbidden = [around.ops].into_iter().chain(settings.admin_listen).collect();
         let egress = Arc::new(Egress::new(forbidden));
         let tokens = Arc::new(Tokens::new(secrets.clone(), egress, metrics.fetches.clone(), Pace::default()));
@@ -67,7 +69,14 @@ impl Gate {
         until_stop(Box::pin(secrets::refresh_forever(secrets.clone())));
         until_stop(Box::pin(token::refresh_forever(tokens.clone(), current.clone(), clock.clone())));
         until_stop(Box::pin(keep_secrets(secrets.clone(), current.clone(), status.clone())));
-        until_stop(Box::pin(watch_trouble(secrets, tokens.clone(), signer.clone(), status.clone())));
+        until_stop(Box::pin(certificates.clone().follow_secrets()));
+        let watched = Watched {
+            secrets: secrets.clone(),
+            certificates: certificates.clone(),
+            tokens: tokens.clone(),
+            signer: signer.clone(),
+        };
+        until_stop(Box::pin(watched.show_trouble(status.clone(), clock.clone())));
         tokio::spawn(signer.clone().keep(store.clone(), clock.clone(), stop.clone()));
 
         let gate = Arc::new(Self {
@@ -112,22 +121,33 @@ async fn keep_secrets(secrets: Arc<Secrets>, current: Arc<Current>, status: Arc<
     }
 }
 
-/// Shows in the node's status what fails closed.
-async fn watch_trouble(secrets: Arc<Secrets>, tokens: Arc<Tokens>, signer: Arc<Signer>, status: Arc<Status>) {
-    let signing = signer.trouble();
-    loop {
-        let told = [
-            (Reason::SecretMissing, join(&secrets.unresolved())),
-            (Reason::Issuer, join(&tokens.troubles())),
-            (Reason::SigningKeys, signing.borrow().clone()),
-        ];
-        for (reason, trouble) in told {
-            match trouble {
-                Some(trouble) => drop(status.degrade(reason, trouble)),
-                None => status.mend(reason),
+/// What fails closed.
+struct Watched {
+    secrets: Arc<Secrets>,
+    certificates: Arc<Certificates>,
+    tokens: Arc<Tokens>,
+    signer: Arc<Signer>,
+}
+
+impl Watched {
+    /// Shows it in the node's status.
+    async fn show_trouble(self, status: Arc<Status>, clock: Arc<dyn Clock>) {
+        let signing = self.signer.trouble();
+        loop {
+            let told = [
+                (Reason::SecretMissing, join(&self.secrets.unresolved())),
+                (Reason::Certificate, join(&self.certificates.troubles(clock.now()))),
+                (Reason::Issuer, join(&self.tokens.troubles())),
+                (Reason::SigningKeys, signing.borrow().clone()),
+            ];
+            for (reason, trouble) in told {
+                match trouble {
+                    Some(trouble) => drop(status.degrade(reason, trouble)),
+                    None => status.mend(reason),
+                }
             }
+            tokio::time::sleep(LOOK).await;
         }
-        tokio::time::sleep(LOOK).await;
     }
 }
 

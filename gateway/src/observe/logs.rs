@@ -15,7 +15,9 @@ const INDISCREET: [&str; 3] = ["lapin", "amq_protocol", "rdkafka"];
 
 /// Starts logging; a second call in one process, as tests make it, changes nothing.
 pub(crate) fn start(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,pingora=error"));
+    // rustls warns of whatever strangers send.
+    let usual = "info,pingora=error,rustls=error";
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     // A file or another program reads no colours.
     let lines =
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());

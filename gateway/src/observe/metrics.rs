@@ -40,6 +40,8 @@ pub(crate) struct Metrics {
     pub(crate) fetches: IntCounterVec,
     pub(crate) queues: QueueMetrics,
     pub(crate) samples_dropped: IntCounter,
+    certificates: IntGaugeVec,
+    handshakes: IntCounterVec,
     reloads: IntCounterVec,
     degraded: IntGaugeVec,
 }
@@ -133,6 +135,14 @@ impl Metrics {
         let degraded =
             IntGaugeVec::new(Opts::new("gatehouse_degraded", "1 for each reason why not all is well."), &["reason"])?;
         registry.register(Box::new(degraded.clone()))?;
+        let certificates = IntGaugeVec::new(
+            Opts::new(
+                "gatehouse_certificate_expiry_timestamp_seconds",
+                "When a certificate of the TLS listener runs out.",
+            ),
+            &["certificate"],
+        )?;
+        registry.register(Box::new(certificates.clone()))?;
         let build = IntGaugeVec::new(Opts::new("gatehouse_build_info", "Which program this is."), &["version"])?;
         registry.register(Box::new(build.clone()))?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
@@ -164,6 +174,12 @@ impl Metrics {
             samples_dropped: counter(
                 "gatehouse_traffic_samples_dropped_total",
                 "Samples of requests that could not be written.",
+            )?,
+            certificates,
+            handshakes: counters(
+                "gatehouse_tls_handshakes_total",
+                "Handshakes of clients, by what came of them.",
+                &["result"],
             )?,
             reloads: counters("gatehouse_config_reloads_total", "Loads of the configuration by result.", &["result"])?,
             degraded,
@@ -204,6 +220,19 @@ impl Metrics {
 
     pub(crate) fn set_degraded(&self, reason: &str, is_so: bool) {
         self.degraded.with_label_values(&[reason]).set(i64::from(is_so));
+    }
+
+    pub(crate) fn certificate_expires(&self, name: &str, at_second: i64) {
+        self.certificates.with_label_values(&[name]).set(at_second);
+    }
+
+    /// A certificate that is gone must not be scraped for ever.
+    pub(crate) fn forget_certificate(&self, name: &str) {
+        let _ = self.certificates.remove_label_values(&[name]);
+    }
+
+    pub(crate) fn handshake_ended(&self, result: &str) {
+        self.handshakes.with_label_values(&[result]).inc();
     }
 
     pub(crate) fn encode(&self) -> String {

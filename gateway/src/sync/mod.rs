@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::live::{Current, Live};
 use crate::observe::metrics::{Metrics, Reload, RouteSeries};
+use crate::tls::Certificates;
 use crate::upstream::{Clusters, Endpoints, resolve_new};
 
 pub(crate) use disk::DiskSnapshot;
@@ -36,6 +37,7 @@ pub(crate) struct Sync {
     pub(crate) me: (Uuid, String),
     pub(crate) current: Arc<Current>,
     pub(crate) endpoints: Arc<Endpoints>,
+    pub(crate) certificates: Arc<Certificates>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) status: Arc<Status>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -213,6 +215,7 @@ impl Sync {
 
     async fn swap(&self, live: Live, source: Source, how: Reload) {
         resolve_new(&self.endpoints).await;
+        self.certificates.prepare(&live.snapshot).await;
         let generation = live.snapshot.generation();
         self.metrics.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
         self.metrics.applied_at.set(self.clock.now().micros() / 1_000_000);

@@ -34,6 +34,8 @@ pub(crate) enum Reason {
     SnapshotFile,
     /// A secret that the configuration names can't be read: what needs it is refused.
     SecretMissing,
+    /// A certificate has no key that fits, or does not count at this time.
+    Certificate,
     /// The keys of an issuer can't be had.
     Issuer,
     /// What backends are told can't be signed as it should.
@@ -43,11 +45,12 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::DatabaseAway,
         Self::ConfigurationRefused,
         Self::SnapshotFile,
         Self::SecretMissing,
+        Self::Certificate,
         Self::Issuer,
         Self::SigningKeys,
         Self::Spool,
@@ -59,6 +62,7 @@ impl Reason {
             Self::ConfigurationRefused => "configuration_refused",
             Self::SnapshotFile => "snapshot_file",
             Self::SecretMissing => "secret_missing",
+            Self::Certificate => "certificate",
             Self::Issuer => "issuer",
             Self::SigningKeys => "signing_keys",
             Self::Spool => "spool",

@@ -1,4 +1,4 @@
-//! HTTP/2 in plain text, by prior knowledge: a client whose requests share a connection, gRPC on top of it, and frames by hand for what
+//! HTTP/2, in plain text by prior knowledge or over TLS: a client whose requests share a connection, gRPC on top of it, and frames by hand for what
 //! no sound client sends.
 
 mod grpc;
@@ -11,9 +11,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
 
 use crate::client::{Answer, Request};
 use crate::wire::Headers;
@@ -27,6 +29,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 pub struct Http2 {
     requests: SendRequest<Bytes>,
     address: SocketAddr,
+    scheme: &'static str,
     connection: JoinHandle<Result<(), h2::Error>>,
 }
 
@@ -52,9 +55,21 @@ impl Http2 {
     async fn open_with(builder: &h2::client::Builder, address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap_or_else(|error| panic!("could not connect: {error}"));
         let _ = stream.set_nodelay(true);
+        Self::over(builder, stream, address, "http").await
+    }
+
+    /// Where the handshake has agreed upon it.
+    pub(crate) async fn over_tls(stream: TlsStream<TcpStream>, address: SocketAddr) -> Self {
+        Self::over(&h2::client::Builder::new(), stream, address, "https").await
+    }
+
+    async fn over<S>(builder: &h2::client::Builder, stream: S, address: SocketAddr, scheme: &'static str) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let begun = within(builder.handshake(stream)).await;
         let (requests, connection) = begun.unwrap_or_else(|error| panic!("{address} speaks no HTTP/2: {error}"));
-        Self { requests, address, connection: tokio::spawn(connection) }
+        Self { requests, address, scheme, connection: tokio::spawn(connection) }
     }
 
     /// The whole answer; the error with which the stream or the connection ended, if there is none.
@@ -74,7 +89,7 @@ impl Http2 {
     /// Sends a head. `is_all`: there is no body.
     pub async fn begin(&self, request: &Request, is_all: bool) -> Result<(Exchange, SendStream<Bytes>), h2::Error> {
         let host = request.named_host().map_or_else(|| self.address.to_string(), str::to_owned);
-        let uri = format!("http://{host}{}", request.target());
+        let uri = format!("{}://{host}{}", self.scheme, request.target());
         let mut head = http::Request::builder().method(request.method()).uri(uri).version(http::Version::HTTP_2);
         for (name, value) in request.headers() {
             head = head.header(name.to_ascii_lowercase(), value);

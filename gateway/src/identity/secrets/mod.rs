@@ -15,7 +15,7 @@ use std::time::Duration;
 use gateway_config::model::SecretRef;
 use gateway_config::snapshot::Snapshot;
 use parking_lot::RwLock;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// A file that was replaced counts within a second.
 const REREAD: Duration = Duration::from_millis(800);
@@ -89,11 +89,17 @@ pub(crate) struct Secrets {
     directory: Option<PathBuf>,
     slots: RwLock<Slots>,
     wanted: Notify,
+    changed: watch::Sender<()>,
 }
 
 impl Secrets {
     pub(crate) fn new(directory: Option<PathBuf>) -> Self {
-        Self { directory, slots: RwLock::default(), wanted: Notify::new() }
+        Self { directory, slots: RwLock::default(), wanted: Notify::new(), changed: watch::Sender::new(()) }
+    }
+
+    /// Hears from now on of secrets that were replaced, taken away or found.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     /// The secret as it stands in memory. None until a file that nobody named before was read in the background.
@@ -175,6 +181,7 @@ impl Secrets {
             return;
         }
         let was_failed = matches!(before, Some(Slot::Failed(_)));
+        let is_news = !was_failed || found.is_ok();
         let slot = match found {
             Ok(bytes) => {
                 if was_failed {
@@ -192,6 +199,10 @@ impl Secrets {
         // Stored first: who sees the old one replaced must find the new one.
         let before = slots.insert(reference, slot);
         retire(before);
+        drop(slots);
+        if is_news {
+            self.changed.send_replace(());
+        }
     }
 
     fn forget(&self, reference: &SecretRef) {
@@ -200,6 +211,8 @@ impl Secrets {
             SecretRef::Env(name) => slots.env.remove(name),
             SecretRef::File(name) => slots.files.remove(name),
         });
+        drop(slots);
+        self.changed.send_replace(());
     }
 }
 
@@ -211,8 +224,9 @@ fn retire(slot: Option<Slot>) {
 
 /// Every secret that the configuration names.
 pub(crate) fn named_by(snapshot: &Snapshot) -> Vec<SecretRef> {
-    let secrets = snapshot.issuers().flat_map(|issuer| [&issuer.secret, &issuer.client_secret]);
-    secrets.flatten().cloned().collect()
+    let of_issuers = snapshot.issuers().flat_map(|issuer| [&issuer.secret, &issuer.client_secret]);
+    let of_certificates = snapshot.certificates().map(|certificate| &certificate.source.private_key);
+    of_issuers.flatten().chain(of_certificates).cloned().collect()
 }
 
 /// Keeps the files that are in use fresh, for as long as the process runs.

@@ -3,13 +3,16 @@
 use std::sync::{Arc, Mutex};
 
 use e2e::wire::{Framing, Headers};
-use e2e::{Backend, Entity, Gate, Request, Stack, application, eventually, issuer, route, service};
+use e2e::{
+    Authority, Backend, Entity, Gate, Request, Stack, TlsClient, application, eventually, issuer, route, service,
+};
 use gateway_config::clock::{Clock, SystemClock};
 use gateway_config::model::Timestamp;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use super::transport::Transport;
+use super::transport::{HOST, Transport};
 
 const SECRET: &str = "a-shared-secret-of-forty-characters-0123";
 const KINDS: [&str; 3] = ["http", "sockets", "grpc"];
@@ -35,6 +38,8 @@ pub(super) struct Tokens {
 
 pub(super) struct Fleet {
     stack: Stack,
+    tls: TlsClient,
+    _secrets: TempDir,
     http: Backend,
     grpc: Backend,
     _sockets: Backend,
@@ -48,10 +53,20 @@ impl Fleet {
         let (http, grpc) = (Backend::echo(), Backend::grpc(&Gate::default()));
         let handshakes = Handshakes::default();
         let sockets = sockets(&handshakes);
-        let stack = Stack::builder().setting("GATEWAY_SECRET_CORP", SECRET).start().await;
+        let secrets = TempDir::with_prefix("gatehouse-secrets-").unwrap();
+        let stack = Stack::builder()
+            .setting("GATEWAY_SECRET_CORP", SECRET)
+            .setting("GATEWAY_SECRETS_DIR", &secrets.path().display().to_string())
+            .start()
+            .await;
+        let (authority, host) = (Authority::new(), [HOST]);
+        let issued = authority.issue(&host);
+        std::fs::write(secrets.path().join("gateway.key"), &issued.key).unwrap();
+        stack.put(&[issued.entity("gateway", &host, "file:gateway.key")]).await;
+        let tls = authority.client();
         configure(&stack, &[("http", http.url()), ("sockets", sockets.url()), ("grpc", grpc.url())]).await;
         let (keys, tokens) = (keys(&stack).await, tokens());
-        let fleet = Self { stack, http, grpc, _sockets: sockets, handshakes, keys, tokens };
+        let fleet = Self { stack, tls, _secrets: secrets, http, grpc, _sockets: sockets, handshakes, keys, tokens };
         fleet.use_up_limits().await;
         fleet
     }
@@ -65,7 +80,7 @@ impl Fleet {
     }
 
     pub(super) async fn ask(&self, transport: Transport, request: &Request) -> (u16, Option<String>) {
-        transport.ask(self.stack.gateway(0), request).await
+        transport.ask(self.stack.gateway(0), &self.tls, request).await
     }
 
     /// The requests that backends saw.
