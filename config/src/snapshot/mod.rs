@@ -30,6 +30,7 @@ mod route;
 mod routing;
 mod service;
 mod table;
+mod text;
 mod trail;
 mod tree;
 mod upstream;

@@ -1,90 +1,199 @@
 //! A tree of path segments over patterns. A change copies the nodes from the root to the leaf that it touches and shares all
 //! others; a walk meets what fits a path, the most specific first.
+//!
+//! Patterns come as skeletons: `/api/{}/items/{*}`, without the names. No literal holds a brace.
 
 use std::sync::Arc;
 
-use super::pattern::{Captures, Segment};
-use super::table::Table;
+use smallvec::SmallVec;
 
-/// What may follow one path segment.
-#[derive(Debug)]
+use super::pattern::{Captures, NAMED, REST, captured, first_part, fit, part_end};
+use super::table::Table;
+use super::text::Text;
+
+/// What stands under one pattern, in an order of its own; mostly one thing, which then lies in the tree itself.
+pub(super) type Values<T> = SmallVec<[T; 1]>;
+
+/// What may follow one path segment. Most branches soon hold a single pattern, and end where they do: each place in memory that a
+/// walk visits is a cache miss among thousands of routes.
+#[derive(Clone, Debug)]
+pub(super) enum Tree<T> {
+    Leaf(Leaf<T>),
+    /// Two patterns or more.
+    Node(Arc<Node<T>>),
+}
+
+/// One pattern, or nothing.
+#[derive(Clone, Debug)]
+pub(super) struct Leaf<T> {
+    /// All of the pattern that is left.
+    tail: Text,
+    values: Values<T>,
+}
+
+#[derive(Clone, Debug)]
 pub(super) struct Node<T> {
-    pub(super) literals: Table<Arc<Node<T>>>,
-    pub(super) named: Option<Arc<Node<T>>>,
-    /// Whose pattern ends in a catch-all here, in an order of their own.
-    pub(super) rest: Vec<T>,
-    /// Whose pattern ends here, in an order of their own.
-    pub(super) ends: Vec<T>,
+    literals: Table<Tree<T>>,
+    named: Tree<T>,
+    /// Whose pattern ends in a catch-all here.
+    rest: Values<T>,
+    /// Whose pattern ends here.
+    ends: Values<T>,
+}
+
+impl<T> Default for Tree<T> {
+    fn default() -> Self {
+        Self::Leaf(Leaf { tail: Text::default(), values: Values::new() })
+    }
 }
 
 impl<T> Default for Node<T> {
     fn default() -> Self {
-        Self { literals: Table::default(), named: None, rest: Vec::new(), ends: Vec::new() }
+        Self { literals: Table::default(), named: Tree::default(), rest: Values::new(), ends: Values::new() }
     }
 }
 
-impl<T: Clone> Clone for Node<T> {
-    fn clone(&self) -> Self {
-        Self {
-            literals: self.literals.clone(),
-            named: self.named.clone(),
-            rest: self.rest.clone(),
-            ends: self.ends.clone(),
+impl<T: Clone> Tree<T> {
+    /// Edits what stands under a pattern, and drops the branches that are empty afterwards.
+    pub(super) fn edit(&mut self, skeleton: &str, edit: impl FnOnce(&mut Values<T>)) {
+        match self {
+            Self::Leaf(leaf) if leaf.values.is_empty() || leaf.tail.is(skeleton) => {
+                leaf.tail = skeleton.into();
+                edit(&mut leaf.values);
+                if leaf.values.is_empty() {
+                    *self = Self::default();
+                }
+                return;
+            }
+            Self::Leaf(leaf) => *self = Self::Node(Arc::new(Node::of(leaf))),
+            Self::Node(_) => {}
+        }
+        let Self::Node(node) = self else { return };
+        let node = Arc::make_mut(node);
+        node.edit(skeleton, edit);
+        if let Some(leaf) = node.single() {
+            *self = Self::Leaf(leaf);
         }
     }
-}
 
-impl<T: Clone> Node<T> {
-    /// Edits what stands under a pattern, and drops the branches that are empty afterwards.
-    pub(super) fn edit(&mut self, segments: &[Segment], edit: impl FnOnce(&mut Vec<T>)) {
-        match segments.split_first() {
-            None => edit(&mut self.ends),
-            Some((Segment::Rest(_), _)) => edit(&mut self.rest),
-            Some((Segment::Named(_), after)) => {
-                Arc::make_mut(self.named.get_or_insert_default()).edit(after, edit);
-                self.named.take_if(|named| named.is_empty());
-            }
-            Some((Segment::Literal(literal), after)) => {
-                child(&mut self.literals, literal).edit(after, edit);
-                if self.literals.get(literal).is_some_and(|node| node.is_empty()) {
-                    self.literals.remove(literal);
+    /// What stands under exactly this pattern.
+    pub(super) fn under(&self, skeleton: &str) -> &[T] {
+        let node = match self {
+            Self::Leaf(leaf) => return if leaf.tail.is(skeleton) { &leaf.values } else { &[] },
+            Self::Node(node) => node,
+        };
+        match first_part(skeleton) {
+            None => &node.ends,
+            Some((REST, _)) => &node.rest,
+            Some((NAMED, after)) => node.named.under(after),
+            Some((literal, after)) => node.literals.get(literal).map_or(&[], |tree| tree.under(after)),
+        }
+    }
+
+    /// All that it holds, in no particular order.
+    pub(super) fn each<'t>(&'t self, look: &mut impl FnMut(&'t T)) {
+        match self {
+            Self::Leaf(leaf) => leaf.values.iter().for_each(look),
+            Self::Node(node) => {
+                node.ends.iter().chain(&node.rest).for_each(&mut *look);
+                for tree in node.literals.values().chain([&node.named]) {
+                    tree.each(look);
                 }
             }
         }
     }
 
-    /// What stands under exactly this pattern, but for the names.
-    pub(super) fn leaf(&self, segments: &[Segment]) -> &[T] {
-        let deeper = match segments.split_first() {
-            None => return &self.ends,
-            Some((Segment::Rest(_), _)) => return &self.rest,
-            Some((Segment::Named(_), after)) => self.named.as_ref().map(|node| (node, after)),
-            Some((Segment::Literal(literal), after)) => self.literals.get(literal).map(|node| (node, after)),
+    /// All that it holds, with what it stands under, in an order that does not depend on how it came to be.
+    pub(super) fn each_in_order<'t>(&'t self, above: &str, look: &mut impl FnMut(&str, &'t T)) {
+        let mut each_of = |values: &'t [T], tail: &str| {
+            let skeleton = format!("{above}{tail}");
+            values.iter().for_each(|value| look(&skeleton, value));
         };
-        deeper.map_or(&[], |(node, after)| node.leaf(after))
-    }
-
-    /// All that it holds, in no particular order.
-    pub(super) fn each<'t>(&'t self, look: &mut impl FnMut(&'t T)) {
-        self.ends.iter().chain(&self.rest).for_each(&mut *look);
-        for node in self.literals.values().chain(&self.named) {
-            node.each(look);
+        let node = match self {
+            Self::Leaf(leaf) => return each_of(&leaf.values, leaf.tail.as_str()),
+            Self::Node(node) => node,
+        };
+        each_of(&node.ends, "");
+        let mut literals: Vec<_> = node.literals.iter().collect();
+        literals.sort_unstable_by_key(|(literal, _)| *literal);
+        for (literal, tree) in literals {
+            tree.each_in_order(&format!("{above}/{literal}"), look);
         }
+        node.named.each_in_order(&format!("{above}/{NAMED}"), look);
+        let skeleton = format!("{above}/{REST}");
+        node.rest.iter().for_each(|value| look(&skeleton, value));
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.literals.is_empty() && self.named.is_none() && self.rest.is_empty() && self.ends.is_empty()
+        matches!(self, Self::Leaf(leaf) if leaf.values.is_empty())
     }
 }
 
-/// The node under `key`, made if it is missing, and this table's own from now on.
-pub(super) fn child<'t, T: Clone>(table: &'t mut Table<Arc<Node<T>>>, key: &str) -> &'t mut Node<T> {
-    if table.get(key).is_none() {
-        table.insert(key, Arc::default());
+impl<T: Clone> Node<T> {
+    /// Of one pattern, to which others come.
+    fn of(leaf: &Leaf<T>) -> Self {
+        let mut node = Self::default();
+        let below = |after: &str| Tree::Leaf(Leaf { tail: after.into(), values: leaf.values.clone() });
+        match first_part(leaf.tail.as_str()) {
+            None => node.ends = leaf.values.clone(),
+            Some((REST, _)) => node.rest = leaf.values.clone(),
+            Some((NAMED, after)) => node.named = below(after),
+            Some((literal, after)) => drop(node.literals.insert(literal, below(after))),
+        }
+        node
     }
-    match table.get_mut(key) {
-        Some(node) => Arc::make_mut(node),
-        None => unreachable!("it was inserted above"),
+
+    fn edit(&mut self, skeleton: &str, edit: impl FnOnce(&mut Values<T>)) {
+        match first_part(skeleton) {
+            None => edit(&mut self.ends),
+            Some((REST, _)) => edit(&mut self.rest),
+            Some((NAMED, after)) => self.named.edit(after, edit),
+            Some((literal, after)) => edit_in(&mut self.literals, literal, after, edit),
+        }
+    }
+
+    /// The leaf that it can be again.
+    fn single(&self) -> Option<Leaf<T>> {
+        let places = [!self.ends.is_empty(), !self.rest.is_empty(), !self.named.is_empty()];
+        let count = places.into_iter().filter(|taken| *taken).count() + self.literals.len();
+        if count > 1 {
+            return None;
+        }
+        let under = |part: &str, tree: &Tree<T>| match tree {
+            Tree::Leaf(Leaf { tail, values }) => {
+                Some(Leaf { tail: format!("{part}{}", tail.as_str()).as_str().into(), values: values.clone() })
+            }
+            Tree::Node(_) => None,
+        };
+        if let Some((literal, tree)) = self.literals.iter().next() {
+            return under(&format!("/{literal}"), tree);
+        }
+        match places {
+            [_, true, _] => Some(Leaf { tail: "/{*}".into(), values: self.rest.clone() }),
+            [_, _, true] => under("/{}", &self.named),
+            _ => Some(Leaf { tail: Text::default(), values: self.ends.clone() }),
+        }
+    }
+}
+
+/// Edits in the tree under `key`, which is made if it is missing, and dropped if it is empty afterwards.
+pub(super) fn edit_in<T: Clone>(
+    trees: &mut Table<Tree<T>>,
+    key: &str,
+    skeleton: &str,
+    edit: impl FnOnce(&mut Values<T>),
+) {
+    if let Some(tree) = trees.get_mut(key) {
+        tree.edit(skeleton, edit);
+        if tree.is_empty() {
+            trees.remove(key);
+        }
+    } else {
+        let mut tree = Tree::default();
+        tree.edit(skeleton, edit);
+        if !tree.is_empty() {
+            trees.insert(key, tree);
+        }
     }
 }
 
@@ -102,27 +211,26 @@ impl<'a, P> Walk<'a, P> {
     }
 
     /// `at` is where the next segment begins; `None` when the path is used up.
-    pub(super) fn walk<T: Clone, R>(&mut self, node: &'a Node<T>, at: Option<usize>) -> Option<R>
+    pub(super) fn walk<T: Clone, R>(&mut self, tree: &'a Tree<T>, at: Option<usize>) -> Option<R>
     where
         P: FnMut(&'a [T]) -> Option<R>,
     {
-        let Some(at) = at else { return (self.pick)(&node.ends) };
-        let path: &'a str = self.path;
-        let rest = path.get(at..)?;
-        let (segment, next) = match rest.find('/') {
-            Some(length) => (rest.get(..length)?, Some(at + length + 1)),
-            None => (rest, None),
+        let node = match tree {
+            Tree::Leaf(leaf) => return self.walk_leaf(leaf, at),
+            Tree::Node(node) => node,
         };
-        if let Some(child) = node.literals.get(segment)
-            && let Some(found) = self.walk(child, next)
+        let Some(from) = at else { return (self.pick)(&node.ends) };
+        let path: &'a str = self.path;
+        let to = part_end(path, from);
+        let (segment, next) = (path.get(from..to)?, (to < path.len()).then_some(to + 1));
+        if let Some(tree) = node.literals.get(segment)
+            && let Some(found) = self.walk(tree, next)
         {
             return Some(found);
         }
-        if let Some(child) = &node.named
-            && !segment.is_empty()
-        {
-            self.capture(at, at + segment.len());
-            if let Some(found) = self.walk(child, next) {
+        if !segment.is_empty() && !node.named.is_empty() {
+            self.captures.push(captured(from, to));
+            if let Some(found) = self.walk(&node.named, next) {
                 return Some(found);
             }
             self.captures.pop();
@@ -130,7 +238,7 @@ impl<'a, P> Walk<'a, P> {
         if node.rest.is_empty() {
             return None;
         }
-        self.capture(at, path.len());
+        self.captures.push(captured(from, path.len()));
         let found = (self.pick)(&node.rest);
         if found.is_none() {
             self.captures.pop();
@@ -138,8 +246,16 @@ impl<'a, P> Walk<'a, P> {
         found
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "a request's head is bounded far below 4 GiB")]
-    fn capture(&mut self, from: usize, to: usize) {
-        self.captures.push((from as u32, to as u32));
+    fn walk_leaf<T: Clone, R>(&mut self, leaf: &'a Leaf<T>, at: Option<usize>) -> Option<R>
+    where
+        P: FnMut(&'a [T]) -> Option<R>,
+    {
+        let before = self.captures.len();
+        let fits = fit(leaf.tail.as_bytes(), self.path, at, &mut self.captures);
+        let found = if fits { (self.pick)(&leaf.values) } else { None };
+        if found.is_none() {
+            self.captures.truncate(before);
+        }
+        found
     }
 }
