@@ -208,10 +208,10 @@ fn granted<'a>(asked: &Asked<'a, '_>, application: &'a Arc<CompiledApplication>)
 
 /// Any of the roles, and all of the scopes.
 fn check_roles(asked: &Asked<'_, '_>, caller: &Caller, trail: &mut Trail) -> Result<(), Refusal> {
-    let access = &asked.found.route.source.access;
-    if access.roles.is_empty() && access.scopes.is_empty() {
+    if !asked.found.route.asks_for_roles {
         return Ok(());
     }
+    let access = &asked.found.route.source.access;
     let Some(caller) = caller.verified() else { return Err(Refusal::new(Code::CredentialsMissing)) };
     let has = |held: &[Box<str>], wanted: &String| held.iter().any(|it| **it == **wanted);
     if !access.roles.is_empty() && !access.roles.iter().any(|role| has(caller.roles(), role)) {

@@ -32,12 +32,12 @@ impl Snapshot {
                 }
             }
         }
-        for (name, names) in sorted(&self.referrers) {
+        for (name, referrers) in sorted(&self.referrers) {
             line(
                 &mut out,
                 &format!(
                     "used {name} by {}",
-                    sorted(names).iter().map(|(name, ())| *name).collect::<Vec<_>>().join(", ")
+                    sorted(&referrers.names).iter().map(|(name, ())| *name).collect::<Vec<_>>().join(", ")
                 ),
             );
         }

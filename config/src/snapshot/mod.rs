@@ -26,9 +26,11 @@ mod preview;
 mod problems;
 mod queue;
 mod redact;
+mod referrers;
 mod route;
 mod routing;
 mod service;
+mod slots;
 mod table;
 mod text;
 mod trail;
@@ -40,6 +42,7 @@ use std::sync::Arc;
 
 use crate::model::{Certificate, Change, Configuration, Defaults, Digest, Edit, Item, JwtIssuer, Kind, Problem};
 use routing::Hosts;
+use slots::Slots;
 
 pub use access::{counters_of, entry_counters_of, known};
 pub use application::CompiledApplication;
@@ -85,7 +88,9 @@ pub struct Snapshot {
     certificates: Table<Arc<Certificate>>,
     defaults: Arc<CompiledDefaults>,
     /// The routes that lead to a service or queue, by `services/NAME` or `queues/NAME`.
-    referrers: Table<apply::Referrers>,
+    referrers: Table<Arc<referrers::Referrers>>,
+    /// The services that routes lead to, found without their names.
+    slots: Slots<Arc<CompiledService>>,
 }
 
 /// Compiles a whole configuration, or lists everything that is wrong with it.
@@ -115,6 +120,7 @@ impl Snapshot {
             certificates: Table::default(),
             defaults,
             referrers: Table::default(),
+            slots: Slots::default(),
         }
     }
 
@@ -159,12 +165,6 @@ impl Snapshot {
     #[must_use]
     pub fn defaults(&self) -> &Arc<CompiledDefaults> {
         &self.defaults
-    }
-
-    /// The names of the routes that lead to this service or queue, in no particular order.
-    pub fn referrers(&self, kind: Kind, name: &str) -> impl Iterator<Item = &str> {
-        let names = self.referrers.get(&apply::reference(kind, name));
-        names.into_iter().flat_map(|names| names.iter().map(|(name, ())| name))
     }
 
     /// What was compiled.

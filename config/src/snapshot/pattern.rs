@@ -185,7 +185,7 @@ fn is_name(name: &str) -> bool {
 /// Text with the pattern's names in braces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
-    parts: Vec<Part>,
+    parts: Box<[Part]>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -214,7 +214,7 @@ impl Template {
         }
         parts.push(Part::Text(rest.into()));
         parts.retain(|part| !matches!(part, Part::Text(text) if text.is_empty()));
-        Ok(Self { parts })
+        Ok(Self { parts: parts.into() })
     }
 
     #[must_use]
