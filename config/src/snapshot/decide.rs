@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::Snapshot;
-use super::access::{Admission, Asked, admit};
+use super::access::{Admission, Asked, admit, count};
 use super::application::CompiledApplication;
 use super::caller::Caller;
 use super::channel::Filter;
@@ -153,8 +153,8 @@ pub fn decide(snapshot: &Snapshot, matched: &Match<'_>, caller: &Caller, _body: 
     let outcome = match &matched.found {
         Err(refusal) => Err(refusal.clone()),
         Ok(found) if found.preflight => preflight(snapshot, matched, found),
-        Ok(found) => judge(snapshot, matched, found, caller, &mut trail).map(|(outcome, admission)| {
-            (application, counters) = (admission.application, admission.counters);
+        Ok(found) => judge(snapshot, matched, found, caller, &mut trail, &mut counters).map(|(outcome, whose)| {
+            application = whose;
             outcome
         }),
     };
@@ -173,13 +173,15 @@ fn preflight(snapshot: &Snapshot, matched: &Match<'_>, found: &Found<'_>) -> Res
     Ok(Outcome::Preflight(cors.preflight(matched.facts.headers, &found.route.method_list)))
 }
 
+/// What follows, and whose request it is.
 fn judge<'a>(
     snapshot: &'a Snapshot,
     matched: &Match<'a>,
     found: &Found<'a>,
     caller: &Caller,
     trail: &mut Trail,
-) -> Result<(Outcome, Admission<'a>), Refusal> {
+    counters: &mut Counters,
+) -> Result<(Outcome, Option<Arc<CompiledApplication>>), Refusal> {
     let service = found.route.service.and_then(|slot| snapshot.slots.get(slot));
     let versioned = service.filter(|service| service.has_versions());
     let pin = versioned.and_then(|_| pin(matched, found));
@@ -192,7 +194,9 @@ fn judge<'a>(
         return Err(Refusal::new(Code::UnknownVersion));
     }
     let outcome = act(&asked, &admission, caller, trail)?;
-    Ok((outcome, admission))
+    // Only what is let through is counted.
+    count(&asked, caller, &admission, counters);
+    Ok((outcome, admission.application))
 }
 
 /// The API version that the request insists on, of the path or else of the header.

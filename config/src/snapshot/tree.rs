@@ -259,3 +259,125 @@ impl<'a, P> Walk<'a, P> {
         found
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+    use crate::snapshot::pattern::capture;
+
+    /// Long ones too, which do not fit into a leaf as they are.
+    const LITERALS: [&str; 4] = ["", "a", "b", "a-segment-longer-than-most-of-them"];
+
+    fn skeleton() -> impl Strategy<Value = String> {
+        let inner = select(vec![NAMED, "a", "b", "a", "c", "d", "e", "f", LITERALS[3]]);
+        let last = select(vec![NAMED, REST, "", "a", "b", LITERALS[3]]);
+        let parts = (prop::collection::vec(inner, 0..3), last);
+        parts.prop_map(|(inner, last)| inner.iter().chain([&last]).flat_map(|part| ["/", part]).collect())
+    }
+
+    fn path() -> impl Strategy<Value = String> {
+        prop::collection::vec(select(LITERALS.to_vec()), 1..5).prop_map(|parts| format!("/{}", parts.join("/")))
+    }
+
+    /// What the skeleton's parts capture, each with how close it is, the closest first; from the design alone.
+    fn fits(skeleton: &str, path: &str) -> Option<(Vec<u8>, Vec<String>)> {
+        let (mut ranks, mut captured) = (Vec::new(), Vec::new());
+        let (mut segments, parts) = (path.split('/').skip(1), skeleton.split('/').skip(1));
+        for part in parts {
+            let segment = segments.next()?;
+            match part {
+                REST => {
+                    let all: Vec<&str> = std::iter::once(segment).chain(segments.by_ref()).collect();
+                    captured.push(all.join("/"));
+                    ranks.push(2);
+                }
+                NAMED if segment.is_empty() => return None,
+                NAMED => {
+                    captured.push(segment.to_owned());
+                    ranks.push(1);
+                }
+                _ if part == segment => ranks.push(0),
+                _ => return None,
+            }
+        }
+        segments.next().is_none().then_some((ranks, captured))
+    }
+
+    /// Whose leaf is where.
+    fn shape(tree: &Tree<u8>) -> String {
+        match tree {
+            Tree::Leaf(leaf) => format!("{:?} {:?}", leaf.tail, leaf.values),
+            Tree::Node(node) => {
+                let literals: BTreeMap<&str, String> =
+                    node.literals.iter().map(|(literal, tree)| (literal, shape(tree))).collect();
+                format!("[{literals:?} {} {:?} {:?}]", shape(&node.named), node.rest, node.ends)
+            }
+        }
+    }
+
+    fn tree_of(plain: &BTreeMap<String, Vec<u8>>) -> Tree<u8> {
+        let mut tree = Tree::default();
+        for (skeleton, values) in plain {
+            tree.edit(skeleton, |leaf| leaf.extend(values.iter().copied()));
+        }
+        tree
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_the_tree_of_what_it_holds_whatever_was_there_before(
+            steps in prop::collection::vec((skeleton(), 0..3u8), 1..40),
+            paths in prop::collection::vec(path(), 20),
+        ) {
+            let (mut tree, mut plain) = (Tree::default(), BTreeMap::<String, Vec<u8>>::new());
+            for (skeleton, value) in steps {
+                let toggle = |values: &mut Vec<u8>| match values.iter().position(|it| *it == value) {
+                    Some(at) => drop(values.remove(at)),
+                    None => values.push(value),
+                };
+                let before = (tree.clone(), shape(&tree));
+                tree.edit(&skeleton, |leaf| {
+                    let mut values = leaf.to_vec();
+                    toggle(&mut values);
+                    *leaf = Values::from_vec(values);
+                });
+                toggle(plain.entry(skeleton.clone()).or_default());
+                plain.retain(|_, values| !values.is_empty());
+                prop_assert_eq!(shape(&before.0), before.1);
+                prop_assert_eq!(shape(&tree), shape(&tree_of(&plain)));
+                prop_assert_eq!(tree.under(&skeleton), plain.get(&skeleton).map_or(&[][..], |values| values));
+                prop_assert_eq!(tree.is_empty(), plain.is_empty());
+            }
+            let mut all = BTreeMap::<String, Vec<u8>>::new();
+            tree.each_in_order("", &mut |skeleton, value| all.entry(skeleton.to_owned()).or_default().push(*value));
+            prop_assert_eq!(&all, &plain);
+            for path in paths {
+                let mut met = Vec::new();
+                let mut walk = Walk::new(&path, |values: &[u8]| -> Option<()> {
+                    met.extend((!values.is_empty()).then(|| values.to_vec()));
+                    None
+                });
+                prop_assert_eq!(walk.walk(&tree, Some(1)), None);
+                prop_assert!(walk.captures.is_empty());
+                let mut wanted: Vec<_> = plain.iter().filter_map(|(it, values)| Some((fits(it, &path)?, values))).collect();
+                wanted.sort();
+                prop_assert_eq!(&met, &wanted.iter().map(|(_, values)| (*values).clone()).collect::<Vec<_>>());
+                let mut walk = Walk::new(&path, |values: &[u8]| values.first().copied());
+                let found = walk.walk(&tree, Some(1));
+                prop_assert_eq!(found, wanted.first().map(|(_, values)| values[0]));
+                let captured: Vec<_> = (0..walk.captures.len()).map(|at| capture(&path, &walk.captures, at)).collect();
+                prop_assert_eq!(captured, wanted.first().map_or(vec![], |((_, captured), _)| captured.clone()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_branch_of_one_pattern_takes_no_more_room_than_its_text_and_its_route() {
+        assert_eq!(size_of::<Tree<Arc<()>>>(), 48);
+    }
+}
