@@ -50,7 +50,9 @@ impl Snapshot {
         if referrers.names.is_empty() {
             let slot = referrers.slot;
             self.referrers.remove(&key);
-            slot.into_iter().for_each(|slot| self.slots.release(slot));
+            if let Some(slot) = slot {
+                self.slots.release(slot);
+            }
         }
     }
 

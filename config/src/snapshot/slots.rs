@@ -20,7 +20,9 @@ pub(super) struct Slots<T> {
 
 #[derive(Clone, Debug)]
 enum Place<T> {
-    Free { next: Option<Slot> },
+    Free {
+        next: Option<Slot>,
+    },
     /// Somebody leads here, to nothing where there is nothing yet or any more.
     Held(Option<T>),
 }

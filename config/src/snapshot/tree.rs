@@ -43,7 +43,13 @@ pub(super) struct Node<T> {
 
 impl<T> Default for Tree<T> {
     fn default() -> Self {
-        Self::Leaf(Leaf { tail: Text::default(), values: Values::new() })
+        Self::Leaf(Leaf::default())
+    }
+}
+
+impl<T> Default for Leaf<T> {
+    fn default() -> Self {
+        Self { tail: Text::default(), values: Values::new() }
     }
 }
 
@@ -65,7 +71,7 @@ impl<T: Clone> Tree<T> {
                 }
                 return;
             }
-            Self::Leaf(leaf) => *self = Self::Node(Arc::new(Node::of(leaf))),
+            Self::Leaf(leaf) => *self = Self::Node(Arc::new(Node::of(std::mem::take(leaf)))),
             Self::Node(_) => {}
         }
         let Self::Node(node) = self else { return };
@@ -105,23 +111,18 @@ impl<T: Clone> Tree<T> {
 
     /// All that it holds, with what it stands under, in an order that does not depend on how it came to be.
     pub(super) fn each_in_order<'t>(&'t self, above: &str, look: &mut impl FnMut(&str, &'t T)) {
-        let mut each_of = |values: &'t [T], tail: &str| {
-            let skeleton = format!("{above}{tail}");
-            values.iter().for_each(|value| look(&skeleton, value));
-        };
         let node = match self {
-            Self::Leaf(leaf) => return each_of(&leaf.values, leaf.tail.as_str()),
+            Self::Leaf(leaf) => return each_under(&format!("{above}{}", leaf.tail.as_str()), &leaf.values, look),
             Self::Node(node) => node,
         };
-        each_of(&node.ends, "");
+        each_under(above, &node.ends, look);
         let mut literals: Vec<_> = node.literals.iter().collect();
         literals.sort_unstable_by_key(|(literal, _)| *literal);
         for (literal, tree) in literals {
             tree.each_in_order(&format!("{above}/{literal}"), look);
         }
         node.named.each_in_order(&format!("{above}/{NAMED}"), look);
-        let skeleton = format!("{above}/{REST}");
-        node.rest.iter().for_each(|value| look(&skeleton, value));
+        each_under(&format!("{above}/{REST}"), &node.rest, look);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -131,14 +132,16 @@ impl<T: Clone> Tree<T> {
 
 impl<T: Clone> Node<T> {
     /// Of one pattern, to which others come.
-    fn of(leaf: &Leaf<T>) -> Self {
+    fn of(leaf: Leaf<T>) -> Self {
         let mut node = Self::default();
-        let below = |after: &str| Tree::Leaf(Leaf { tail: after.into(), values: leaf.values.clone() });
-        match first_part(leaf.tail.as_str()) {
-            None => node.ends = leaf.values.clone(),
-            Some((REST, _)) => node.rest = leaf.values.clone(),
-            Some((NAMED, after)) => node.named = below(after),
-            Some((literal, after)) => drop(node.literals.insert(literal, below(after))),
+        let Leaf { tail, values } = leaf;
+        match first_part(tail.as_str()) {
+            None => node.ends = values,
+            Some((REST, _)) => node.rest = values,
+            Some((NAMED, after)) => node.named = Tree::Leaf(Leaf { tail: after.into(), values }),
+            Some((literal, after)) => {
+                node.literals.insert(literal, Tree::Leaf(Leaf { tail: after.into(), values }));
+            }
         }
         node
     }
@@ -171,8 +174,14 @@ impl<T: Clone> Node<T> {
         match places {
             [_, true, _] => Some(Leaf { tail: "/{*}".into(), values: self.rest.clone() }),
             [_, _, true] => under("/{}", &self.named),
-            _ => Some(Leaf { tail: Text::default(), values: self.ends.clone() }),
+            _ => Some(Leaf { values: self.ends.clone(), ..Leaf::default() }),
         }
+    }
+}
+
+fn each_under<'t, T>(skeleton: &str, values: &'t [T], look: &mut impl FnMut(&str, &'t T)) {
+    for value in values {
+        look(skeleton, value);
     }
 }
 
