@@ -15,8 +15,8 @@ use super::problems::Problems;
 use super::slots::Slot;
 use crate::model::{Credential, Id, Route, Target, Timeouts, host};
 
-// In the order of its fields: among thousands of routes each cache line is a miss, so what every request asks of a route comes first,
-// also what its source could tell.
+// In the order of its fields: among thousands of routes each cache line is a miss, so what every request asks of a route comes
+// first, also what its source could tell.
 #[derive(Debug)]
 #[repr(C)]
 pub struct CompiledRoute {
