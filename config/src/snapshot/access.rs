@@ -22,7 +22,6 @@ pub(super) struct Admission<'s> {
     pub(super) rule: Option<&'s Rule>,
     /// Only what application and entry allow may serve.
     pub(super) narrows: bool,
-    pub(super) counters: Counters,
 }
 
 impl Admission<'_> {
@@ -75,7 +74,7 @@ impl<'a> Asked<'a, '_> {
 
 pub(super) fn admit<'a>(asked: &Asked<'a, '_>, caller: &Caller, trail: &mut Trail) -> Result<Admission<'a>, Refusal> {
     let access = &asked.found.route.source.access;
-    let mut admission = match caller {
+    let admission = match caller {
         Caller::Anonymous => admit_anonymous(asked, trail)?,
         Caller::Rejected(code) => {
             if access.invalid_credentials != InvalidCredentials::Ignore {
@@ -93,7 +92,6 @@ pub(super) fn admit<'a>(asked: &Asked<'a, '_>, caller: &Caller, trail: &mut Trai
         Caller::Verified(verified) => admit_verified(asked, verified, trail)?,
     };
     check_roles(asked, caller, trail)?;
-    count(asked, caller.verified(), &mut admission);
     Ok(admission)
 }
 
@@ -105,7 +103,7 @@ fn admit_anonymous<'a>(asked: &Asked<'a, '_>, trail: &mut Trail) -> Result<Admis
     }
     let Some((application, rule)) = public_entry(asked) else { return Err(Refusal::new(Code::CredentialsMissing)) };
     trail.push(Step::Access(Access::PublicEntry(rule.id)));
-    Ok(Admission { application: Some(application.clone()), rule: Some(rule), narrows: true, ..Admission::default() })
+    Ok(Admission { application: Some(application.clone()), rule: Some(rule), narrows: true })
 }
 
 /// The most specific public entry, then the one of the lowest application name.
@@ -184,7 +182,7 @@ fn admit_by_name<'a>(asked: &Asked<'a, '_>, caller: &Verified, trail: &mut Trail
     trail.push(Step::Access(Access::Application(application.source.id)));
     let rule = granted(asked, application)?;
     trail.push(Step::Endpoint(rule.id));
-    Ok(Admission { application: Some(application.clone()), rule: Some(rule), narrows: true, ..Admission::default() })
+    Ok(Admission { application: Some(application.clone()), rule: Some(rule), narrows: true })
 }
 
 /// The most specific entry that grants all of it. Entries add up: what any of them grants is granted, and nothing else.
@@ -208,10 +206,10 @@ fn granted<'a>(asked: &Asked<'a, '_>, application: &'a Arc<CompiledApplication>)
 
 /// Any of the roles, and all of the scopes.
 fn check_roles(asked: &Asked<'_, '_>, caller: &Caller, trail: &mut Trail) -> Result<(), Refusal> {
-    let access = &asked.found.route.source.access;
-    if access.roles.is_empty() && access.scopes.is_empty() {
+    if !asked.found.route.asks_for_roles {
         return Ok(());
     }
+    let access = &asked.found.route.source.access;
     let Some(caller) = caller.verified() else { return Err(Refusal::new(Code::CredentialsMissing)) };
     let has = |held: &[Box<str>], wanted: &String| held.iter().any(|it| **it == **wanted);
     if !access.roles.is_empty() && !access.roles.iter().any(|role| has(caller.roles(), role)) {
@@ -225,18 +223,19 @@ fn check_roles(asked: &Asked<'_, '_>, caller: &Caller, trail: &mut Trail) -> Res
 }
 
 /// The identity group: what the caller is counted by once it is let in.
-fn count(asked: &Asked<'_, '_>, caller: Option<&Verified>, admission: &mut Admission<'_>) {
+pub(super) fn count(asked: &Asked<'_, '_>, caller: &Caller, admission: &Admission<'_>, counters: &mut Counters) {
+    let caller = caller.verified();
     let address = asked.matched.facts.address;
     let fleet = asked.snapshot.defaults.limits.iter();
     let late = fleet.chain(&asked.found.route.limits).filter(|limit| !limit.is_early());
     let own = caller.and_then(|caller| caller.application.as_ref()).into_iter().flat_map(|it| &it.limits);
     for limit in late.chain(own) {
-        admission.counters.push(Counter { limit: limit.clone(), who: Who::of(limit.by, caller, address) });
+        counters.push(Counter { limit: limit.clone(), who: Who::of(limit.by, caller, address) });
     }
     if let Some(limit) = admission.rule.and_then(|rule| rule.limit.as_ref()) {
         // Of the anonymous each counts by its address.
         let who = Who::of(LimitBy::Application, caller, address);
-        admission.counters.push(Counter { limit: limit.clone(), who });
+        counters.push(Counter { limit: limit.clone(), who });
     }
 }
 

@@ -4,33 +4,36 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// Deny stands above allow; an empty allow list allows whoever is not denied.
+/// Deny stands above allow; an empty allow list allows whoever is not denied. One word where there are no rules, as mostly.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct AddressRules {
+pub(super) struct AddressRules(Option<Box<Lists>>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Lists {
     allow: Box<[IpNet]>,
     deny: Box<[IpNet]>,
 }
 
 impl AddressRules {
     pub(super) fn new(allow: &[IpNet], deny: &[IpNet]) -> Self {
-        Self { allow: allow.into(), deny: deny.into() }
+        let are_any = !allow.is_empty() || !deny.is_empty();
+        Self(are_any.then(|| Box::new(Lists { allow: allow.into(), deny: deny.into() })))
     }
 
     #[inline]
     pub(super) fn permit(&self, address: IpAddr) -> bool {
-        if self.allow.is_empty() && self.deny.is_empty() {
-            return true;
-        }
+        let Some(lists) = &self.0 else { return true };
         // A list that names an IPv4 network means it however the address arrives.
         let address = address.to_canonical();
         let holds = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&address));
-        !holds(&self.deny) && (self.allow.is_empty() || holds(&self.allow))
+        !holds(&lists.deny) && (lists.allow.is_empty() || holds(&lists.allow))
     }
 
     /// `+` for what is allowed, `-` for what is denied; empty for everybody.
     pub(super) fn in_words(&self) -> String {
-        let allow = self.allow.iter().map(|net| format!(" +{net}"));
-        allow.chain(self.deny.iter().map(|net| format!(" -{net}"))).collect()
+        let Some(lists) = &self.0 else { return String::new() };
+        let allow = lists.allow.iter().map(|net| format!(" +{net}"));
+        allow.chain(lists.deny.iter().map(|net| format!(" -{net}"))).collect()
     }
 }
 

@@ -11,7 +11,7 @@ use super::limit::CompiledLimit;
 use super::pattern::Pattern;
 use super::problems::Problems;
 use super::route::Methods;
-use super::tree::{Node, Walk};
+use super::tree::{Tree, Walk};
 use crate::model::{Application, Id, WhitelistEntry};
 
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub struct CompiledApplication {
     pub(super) versions: Grant,
     pub(super) address: AddressRules,
     pub limits: Vec<Arc<CompiledLimit>>,
-    pub(super) whitelist: Node<Arc<Rule>>,
+    pub(super) whitelist: Tree<Arc<Rule>>,
     /// The rules that let the anonymous in.
     pub(super) public: Vec<Arc<Rule>>,
 }
@@ -94,14 +94,14 @@ impl CompiledApplication {
         checks::name(&source.name, problems);
         problems.within("limits", |problems| checks::limits(&source.limits, problems));
         let name: Arc<str> = source.name.as_str().into();
-        let (mut whitelist, mut public) = (Node::default(), Vec::new());
+        let (mut whitelist, mut public) = (Tree::default(), Vec::new());
         let mut paths = HashMap::<&str, usize>::new();
         for (at, entry) in source.whitelist.iter().enumerate() {
             let count = paths.entry(&entry.endpoint_path).or_default();
             let before = std::mem::replace(count, *count + 1);
             let compiled = problems.within(&format!("whitelist/{at}"), |it| Rule::compile(&name, entry, before, it));
             let Some(rule) = compiled.map(Arc::new) else { continue };
-            whitelist.edit(rule.pattern.segments(), |rules| rules.push(rule.clone()));
+            whitelist.edit(rule.pattern.skeleton(), |rules| rules.push(rule.clone()));
             if entry.is_public {
                 public.push(rule);
             }
@@ -128,7 +128,7 @@ impl CompiledApplication {
 
 /// The most specific rule for `path` that `accept` takes, in a tree of rules.
 pub(super) fn first_rule<'a>(
-    tree: &'a Node<Arc<Rule>>,
+    tree: &'a Tree<Arc<Rule>>,
     path: &'a str,
     mut accept: impl FnMut(&Rule) -> bool,
 ) -> Option<&'a Arc<Rule>> {
@@ -136,11 +136,11 @@ pub(super) fn first_rule<'a>(
 }
 
 /// The rules of all applications that let the anonymous in; under one pattern in the order of the applications' names.
-pub(super) type PublicRules = Node<Arc<Rule>>;
+pub(super) type PublicRules = Tree<Arc<Rule>>;
 
 pub(super) fn publish(tree: &mut PublicRules, application: &CompiledApplication) {
     for rule in &application.public {
-        tree.edit(rule.pattern.segments(), |rules| {
+        tree.edit(rule.pattern.skeleton(), |rules| {
             let at = rules.partition_point(|other| other.application <= rule.application);
             rules.insert(at, rule.clone());
         });
@@ -149,6 +149,6 @@ pub(super) fn publish(tree: &mut PublicRules, application: &CompiledApplication)
 
 pub(super) fn withdraw(tree: &mut PublicRules, application: &CompiledApplication) {
     for rule in &application.public {
-        tree.edit(rule.pattern.segments(), |rules| rules.retain(|other| other.application != application.name));
+        tree.edit(rule.pattern.skeleton(), |rules| rules.retain(|other| other.application != application.name));
     }
 }

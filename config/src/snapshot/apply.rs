@@ -7,16 +7,8 @@ use super::problems::Problems;
 use super::queue::CompiledQueue;
 use super::route::CompiledRoute;
 use super::service::CompiledService;
-use super::{Snapshot, Table, checks, fresh_defaults};
-use crate::model::{Broker, Change, Edit, Item, Kind, Problem, Queue, Target};
-
-/// The names of routes. A table, so that a change of one of very many copies a shard of them and not all.
-pub(super) type Referrers = Arc<Table<()>>;
-
-/// The key of a target among the referrers.
-pub(super) fn reference(kind: Kind, name: &str) -> String {
-    format!("{}/{name}", kind.plural())
-}
+use super::{Snapshot, checks, fresh_defaults};
+use crate::model::{Broker, Change, Edit, Item, Kind, Problem, Queue, Route, Target};
 
 impl Snapshot {
     /// The snapshot that `change` leads to, or everything that is wrong with it. What the change does not touch is shared.
@@ -54,7 +46,10 @@ impl Snapshot {
 
     fn take_out(&mut self, kind: Kind, name: &str) {
         match kind {
-            Kind::Service => drop(self.services.remove(name)),
+            Kind::Service => {
+                self.services.remove(name);
+                self.lead_to(name, None);
+            }
             Kind::Queue => drop(self.queues.remove(name)),
             Kind::Application => self.take_out_application(name),
             Kind::Issuer => self.take_out_issuer(name),
@@ -65,14 +60,8 @@ impl Snapshot {
                 if route.source.is_active {
                     self.hosts.remove(&route);
                 }
-                if let Some((kind, target)) = target_of(&route) {
-                    let key = reference(kind, target);
-                    if let Some(names) = self.referrers.get_mut(&key) {
-                        Arc::make_mut(names).remove(name);
-                        if names.is_empty() {
-                            self.referrers.remove(&key);
-                        }
-                    }
+                if let Some((kind, target)) = target_of(&route.source) {
+                    self.unrefer(kind, target, name);
                 }
             }
         }
@@ -82,26 +71,23 @@ impl Snapshot {
         checks::item(item, problems);
         let name = item.name();
         match item {
-            Item::Service(it) => drop(self.services.insert(name, Arc::new(CompiledService::compile(it, problems)))),
+            Item::Service(it) => {
+                let service = Arc::new(CompiledService::compile(it, problems));
+                self.services.insert(name, service.clone());
+                self.lead_to(name, Some(service));
+            }
             Item::Queue(it) => drop(self.queues.insert(name, Arc::new(CompiledQueue::compile(it, problems)))),
             Item::Application(it) => self.put_in_application(it, problems),
             Item::Issuer(it) => self.put_in_issuer(it, problems),
             Item::Certificate(it) => self.put_in_certificate(it, problems),
             Item::Defaults(it) => self.defaults = Arc::new(CompiledDefaults::compile(it, problems)),
             Item::Route(it) => {
-                let Some(route) = CompiledRoute::compile(it, problems).map(Arc::new) else { return };
+                let Some(mut route) = CompiledRoute::compile(it, problems) else { return };
+                route.service = target_of(it).and_then(|(kind, target)| self.refer(kind, target, name));
+                let route = Arc::new(route);
                 // An inactive route does not exist for requests; it is kept so that it can come back.
                 if it.is_active {
                     self.hosts.insert(&route);
-                }
-                if let Some((kind, target)) = target_of(&route) {
-                    let key = reference(kind, target);
-                    if self.referrers.get(&key).is_none() {
-                        self.referrers.insert(&key, Referrers::default());
-                    }
-                    if let Some(names) = self.referrers.get_mut(&key) {
-                        Arc::make_mut(names).insert(name, ());
-                    }
                 }
                 self.routes.insert(name, route);
             }
@@ -198,8 +184,8 @@ fn nothing_there(kind: Kind, name: &str) -> String {
     format!("there is no {kind} \"{name}\"")
 }
 
-fn target_of(route: &CompiledRoute) -> Option<(Kind, &str)> {
-    match &route.source.target {
+fn target_of(route: &Route) -> Option<(Kind, &str)> {
+    match &route.target {
         Target::Service(name) => Some((Kind::Service, name)),
         Target::Queue(name) => Some((Kind::Queue, name)),
         Target::Channel(channel) => Some((Kind::Queue, &channel.queue)),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::Snapshot;
-use super::access::{Admission, Asked, admit};
+use super::access::{Admission, Asked, admit, count};
 use super::application::CompiledApplication;
 use super::caller::Caller;
 use super::channel::Filter;
@@ -56,11 +56,27 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct Forward {
     pub service: Arc<CompiledService>,
-    pub version: Option<Arc<str>>,
-    pub cluster: Arc<Cluster>,
+    /// The place of the version among the service's; `None` for `defaultUrl`.
+    version: Option<usize>,
     /// The path that the backend sees, before the backend's base path; `None`: the normalised one.
     pub path: Option<String>,
     pub timeouts: Deadlines,
+}
+
+impl Forward {
+    #[must_use]
+    pub fn version(&self) -> Option<&Arc<str>> {
+        Some(&self.service.versions.get(self.version?)?.name)
+    }
+
+    /// Those that may serve it; `None` is never decided.
+    #[must_use]
+    pub fn cluster(&self) -> Option<&Arc<Cluster>> {
+        match self.version {
+            Some(at) => self.service.versions.get(at).map(|version| &version.cluster),
+            None => self.service.default_cluster.as_ref(),
+        }
+    }
 }
 
 /// Timeouts with every question settled, in milliseconds.
@@ -93,12 +109,13 @@ impl Refusal {
 }
 
 impl Deadlines {
-    fn of(route: &Timeouts, service: &Timeouts) -> Self {
+    fn of(route: Option<&Timeouts>, service: &Timeouts) -> Self {
+        let first = |ms: fn(&Timeouts) -> Option<u32>| route.and_then(ms).or_else(|| ms(service));
         Self {
-            connect_ms: route.connect_ms.or(service.connect_ms).unwrap_or(2000),
-            read_ms: route.read_ms.or(service.read_ms).unwrap_or(60_000),
-            write_ms: route.write_ms.or(service.write_ms).unwrap_or(60_000),
-            total_ms: route.total_ms.or(service.total_ms),
+            connect_ms: first(|it| it.connect_ms).unwrap_or(2000),
+            read_ms: first(|it| it.read_ms).unwrap_or(60_000),
+            write_ms: first(|it| it.write_ms).unwrap_or(60_000),
+            total_ms: first(|it| it.total_ms),
         }
     }
 }
@@ -131,13 +148,13 @@ impl Decision {
 
 #[must_use]
 pub fn decide(snapshot: &Snapshot, matched: &Match<'_>, caller: &Caller, _body: &BodyFacts<'_>) -> Decision {
-    let mut trail = matched.trail.clone();
+    let mut trail = Trail::from_slice(&matched.trail);
     let (mut application, mut counters) = (None, Counters::new());
     let outcome = match &matched.found {
         Err(refusal) => Err(refusal.clone()),
         Ok(found) if found.preflight => preflight(snapshot, matched, found),
-        Ok(found) => judge(snapshot, matched, found, caller, &mut trail).map(|(outcome, admission)| {
-            (application, counters) = (admission.application, admission.counters);
+        Ok(found) => judge(snapshot, matched, found, caller, &mut trail, &mut counters).map(|(outcome, whose)| {
+            application = whose;
             outcome
         }),
     };
@@ -146,7 +163,7 @@ pub fn decide(snapshot: &Snapshot, matched: &Match<'_>, caller: &Caller, _body: 
         Outcome::Refuse(refusal)
     });
     let route = matched.found.as_ref().ok().map(|found| found.route.clone());
-    let own = route.as_ref().and_then(|route| route.source.max_body_bytes);
+    let own = route.as_ref().and_then(|route| route.bounds.as_ref()?.max_body_bytes);
     let max_body_bytes = own.unwrap_or(snapshot.defaults.source.max_body_bytes);
     Decision { route, outcome, application, counters, max_body_bytes, trail }
 }
@@ -156,14 +173,16 @@ fn preflight(snapshot: &Snapshot, matched: &Match<'_>, found: &Found<'_>) -> Res
     Ok(Outcome::Preflight(cors.preflight(matched.facts.headers, &found.route.method_list)))
 }
 
+/// What follows, and whose request it is.
 fn judge<'a>(
     snapshot: &'a Snapshot,
     matched: &Match<'a>,
     found: &Found<'a>,
     caller: &Caller,
     trail: &mut Trail,
-) -> Result<(Outcome, Admission<'a>), Refusal> {
-    let service = found.route.service.as_ref().and_then(|name| snapshot.service(name));
+    counters: &mut Counters,
+) -> Result<(Outcome, Option<Arc<CompiledApplication>>), Refusal> {
+    let service = found.route.service.and_then(|slot| snapshot.slots.get(slot));
     let versioned = service.filter(|service| service.has_versions());
     let pin = versioned.and_then(|_| pin(matched, found));
     let asked = Asked { snapshot, matched, found, service, pin };
@@ -175,13 +194,15 @@ fn judge<'a>(
         return Err(Refusal::new(Code::UnknownVersion));
     }
     let outcome = act(&asked, &admission, caller, trail)?;
-    Ok((outcome, admission))
+    // Only what is let through is counted.
+    count(&asked, caller, &admission, counters);
+    Ok((outcome, admission.application))
 }
 
 /// The API version that the request insists on, of the path or else of the header.
 fn pin<'m>(matched: &'m Match<'_>, found: &Found<'_>) -> Option<&'m str> {
     match found.route.version_capture {
-        Some(at) => Some(pattern::capture(matched.facts.path, &found.captures, at)),
+        Some(at) => Some(pattern::capture(matched.facts.path, &found.captures, usize::from(at))),
         // A pin that is no text pins something that nobody serves, as an empty one does.
         None => matched.facts.headers.get(API_VERSION_HEADER).map(|value| value.to_str().unwrap_or_default()),
     }
@@ -230,13 +251,11 @@ fn forward(
     if !service.is_open {
         return Err(closed(service));
     }
-    let (cluster, version) = match choose_version(service, asked, admission, caller, trail)? {
-        Some(version) => (&version.cluster, Some(version.name.clone())),
-        None => match &service.default_cluster {
-            Some(cluster) => (cluster, None),
-            None => return Err(Refusal::new(Code::NoHealthyUpstream)),
-        },
-    };
+    let chosen = choose_version(service, asked, admission, caller, trail)?;
+    if chosen.is_none() && service.default_cluster.is_none() {
+        return Err(Refusal::new(Code::NoHealthyUpstream));
+    }
+    let version = chosen.and_then(|chosen| service.versions.iter().position(|version| std::ptr::eq(version, chosen)));
     let path = asked.found.route.rewrite.as_ref().map(|rewrite| {
         trail.push(Step::Rewritten);
         rewrite.render(asked.matched.facts.path, &asked.found.captures)
@@ -244,9 +263,8 @@ fn forward(
     Ok(Forward {
         service: service.clone(),
         version,
-        cluster: cluster.clone(),
         path,
-        timeouts: Deadlines::of(&asked.found.route.timeouts, &service.timeouts),
+        timeouts: Deadlines::of(asked.found.route.bounds.as_ref().map(|own| &own.timeouts), &service.timeouts),
     })
 }
 

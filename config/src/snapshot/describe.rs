@@ -4,10 +4,10 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::address::AddressRules;
-use super::application::{CompiledApplication, Grant, PublicRules, Rule};
+use super::application::{CompiledApplication, Grant, Rule};
 use super::limit::CompiledLimit;
 use super::route::{CompiledRoute, Methods};
-use super::routing::{Hosts, Node};
+use super::routing::{Hosts, Root};
 use super::service::Cluster;
 use super::{Snapshot, Table};
 use crate::model::{LimitBy, OnStoreError, Target};
@@ -32,12 +32,12 @@ impl Snapshot {
                 }
             }
         }
-        for (name, names) in sorted(&self.referrers) {
+        for (name, referrers) in sorted(&self.referrers) {
             line(
                 &mut out,
                 &format!(
                     "used {name} by {}",
-                    sorted(names).iter().map(|(name, ())| *name).collect::<Vec<_>>().join(", ")
+                    sorted(&referrers.names).iter().map(|(name, ())| *name).collect::<Vec<_>>().join(", ")
                 ),
             );
         }
@@ -55,8 +55,8 @@ impl Snapshot {
         for (_, application) in sorted(&self.applications) {
             application.describe(out);
         }
-        describe_rules(&self.public_rules, "", out, &|path, rule| {
-            format!("public {path} [{}] of {}", rule.methods_in_words(), rule.application)
+        self.public_rules.each_in_order("", &mut |path, rule| {
+            line(out, &format!("public {path} [{}] of {}", rule.methods_in_words(), rule.application));
         });
         for (prefix, _) in sorted(&self.keys) {
             let found =
@@ -84,9 +84,10 @@ impl CompiledApplication {
         line(out, &format!("application {}{state} services {services} versions {versions}", self.name));
         describe_limits("  limit", &self.limits, out);
         describe_addresses(" ", &self.address, out);
-        describe_rules(&self.whitelist, "", out, &|path, rule| {
+        self.whitelist.each_in_order("", &mut |path, rule| {
             let limit = rule.limit.as_ref().map(|limit| format!(" limit {}", limit.in_words())).unwrap_or_default();
-            format!("  entry {path} [{}] versions {}{limit}", rule.methods_in_words(), rule.versions.in_words())
+            let (methods, versions) = (rule.methods_in_words(), rule.versions.in_words());
+            line(out, &format!("  entry {path} [{methods}] versions {versions}{limit}"));
         });
     }
 }
@@ -140,47 +141,15 @@ fn describe_addresses(label: &str, rules: &AddressRules, out: &mut String) {
     }
 }
 
-fn describe_rules(node: &PublicRules, path: &str, out: &mut String, words: &dyn Fn(&str, &Rule) -> String) {
-    for rule in &node.ends {
-        line(out, &words(path, rule));
-    }
-    for (literal, node) in sorted(&node.literals) {
-        describe_rules(node, &format!("{path}/{literal}"), out, words);
-    }
-    if let Some(named) = &node.named {
-        describe_rules(named, &format!("{path}/{{}}"), out, words);
-    }
-    for rule in &node.rest {
-        line(out, &words(&format!("{path}/{{*}}"), rule));
-    }
-}
-
 impl Hosts {
     fn describe(&self, out: &mut String) {
         let hosts = |table, prefix: &'static str| {
-            sorted::<Arc<Node>>(table).into_iter().map(move |(host, root)| (format!("{prefix}{host}"), root))
+            sorted::<Root>(table).into_iter().map(move |(host, root)| (format!("{prefix}{host}"), root))
         };
         let roots = hosts(&self.exact, "").chain(hosts(&self.wildcard, "*."));
         for (host, root) in roots.chain([("any".to_owned(), &self.any)]) {
             line(out, &format!("host {host}"));
-            root.describe("", out);
-        }
-    }
-}
-
-impl Node {
-    fn describe(&self, path: &str, out: &mut String) {
-        for route in &self.ends {
-            line(out, &format!("  {path} {}", route.describe()));
-        }
-        for (literal, node) in sorted(&self.literals) {
-            node.describe(&format!("{path}/{literal}"), out);
-        }
-        if let Some(named) = &self.named {
-            named.describe(&format!("{path}/{{}}"), out);
-        }
-        for route in &self.rest {
-            line(out, &format!("  {path}/{{*}} {}", route.describe()));
+            root.each_in_order("", &mut |path, route| line(out, &format!("  {path} {}", route.describe())));
         }
     }
 }

@@ -103,12 +103,8 @@ fn word(by: LimitBy) -> &'static str {
 }
 
 /// The limits of the address and global group.
-pub(super) fn early<'l>(
-    limits: impl Iterator<Item = &'l Arc<CompiledLimit>>,
-    address: IpAddr,
-    counters: &mut Counters,
-) {
-    for limit in limits.filter(|limit| limit.is_early()) {
+pub(super) fn early(limits: &[Arc<CompiledLimit>], address: IpAddr, counters: &mut Counters) {
+    for limit in limits.iter().filter(|limit| limit.is_early()) {
         let who = if limit.by == LimitBy::Ip { Who::address(address) } else { Who::All };
         counters.push(Counter { limit: limit.clone(), who });
     }

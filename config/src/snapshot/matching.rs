@@ -103,13 +103,13 @@ fn find<'a>(
     if !snapshot.defaults.address.permit(facts.address) {
         return Err(Refusal::new(Code::IpDenied));
     }
-    early(snapshot.defaults.limits.iter(), facts.address, counters);
+    early(&snapshot.defaults.limits, facts.address, counters);
     if let Some(code) = oversized(snapshot, facts).or_else(|| reserved(facts.path)) {
         return Err(Refusal::new(code));
     }
     let preflight = preflight_method(facts);
     let (route, captures) = take(preflight.as_ref())?;
-    early(route.limits.iter(), facts.address, counters);
+    early(&route.limits, facts.address, counters);
     if !route.address.permit(facts.address) {
         return Err(Refusal::new(Code::IpDenied));
     }

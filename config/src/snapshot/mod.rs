@@ -27,10 +27,13 @@ mod preview;
 mod problems;
 mod queue;
 mod redact;
+mod referrers;
 mod route;
 mod routing;
 mod service;
+mod slots;
 mod table;
+mod text;
 mod trail;
 mod tree;
 mod upstream;
@@ -40,6 +43,7 @@ use std::sync::Arc;
 
 use crate::model::{Change, Configuration, Defaults, Digest, Edit, Item, JwtIssuer, Kind, Problem};
 use routing::Hosts;
+use slots::Slots;
 
 pub use access::{counters_of, entry_counters_of, known};
 pub use application::CompiledApplication;
@@ -87,7 +91,9 @@ pub struct Snapshot {
     certificate_hosts: CertificateHosts,
     defaults: Arc<CompiledDefaults>,
     /// The routes that lead to a service or queue, by `services/NAME` or `queues/NAME`.
-    referrers: Table<apply::Referrers>,
+    referrers: Table<Arc<referrers::Referrers>>,
+    /// The services that routes lead to, found without their names.
+    slots: Slots<Arc<CompiledService>>,
 }
 
 /// Compiles a whole configuration, or lists everything that is wrong with it.
@@ -118,6 +124,7 @@ impl Snapshot {
             certificate_hosts: CertificateHosts::default(),
             defaults,
             referrers: Table::default(),
+            slots: Slots::default(),
         }
     }
 
@@ -162,12 +169,6 @@ impl Snapshot {
     #[must_use]
     pub fn defaults(&self) -> &Arc<CompiledDefaults> {
         &self.defaults
-    }
-
-    /// The names of the routes that lead to this service or queue, in no particular order.
-    pub fn referrers(&self, kind: Kind, name: &str) -> impl Iterator<Item = &str> {
-        let names = self.referrers.get(&apply::reference(kind, name));
-        names.into_iter().flat_map(|names| names.iter().map(|(name, ())| name))
     }
 
     /// What was compiled.

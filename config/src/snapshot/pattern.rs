@@ -8,7 +8,13 @@ const MAX_SEGMENTS: usize = 32;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     segments: Vec<Segment>,
+    skeleton: Box<str>,
 }
+
+/// What stands in a skeleton for one segment, …
+pub(super) const NAMED: &str = "{}";
+/// … and for all that follow.
+pub(super) const REST: &str = "{*}";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Segment {
@@ -42,7 +48,8 @@ impl Pattern {
         if inner_empty {
             return Err(format!("\"{text}\" has an empty segment, which no normalised path has"));
         }
-        let pattern = Self { segments };
+        let skeleton = segments.iter().flat_map(|segment| ["/", segment.part()]).collect::<String>().into();
+        let pattern = Self { segments, skeleton };
         let mut names: Vec<&str> = pattern.names().collect();
         names.sort_unstable();
         if let Some(twice) = names.windows(2).find(|pair| pair.first() == pair.last()).and_then(|pair| pair.first()) {
@@ -69,29 +76,17 @@ impl Pattern {
         self.names().position(|it| it == name)
     }
 
+    /// The pattern without its names, which say nothing of what it matches: `/api/{}/auth/{*}`.
+    #[must_use]
+    pub(super) fn skeleton(&self) -> &str {
+        &self.skeleton
+    }
+
     /// What its names stand for in `path`; `None` where it does not match.
     #[must_use]
     pub(super) fn captures(&self, path: &str) -> Option<Captures> {
-        let (mut captures, mut at) = (Captures::new(), Some(1));
-        let mut capture = |from: usize, to: usize| {
-            captures.push((u32::try_from(from).unwrap_or(u32::MAX), u32::try_from(to).unwrap_or(u32::MAX)));
-        };
-        for segment in &self.segments {
-            let from = at?;
-            let rest = path.get(from..)?;
-            let to = from + rest.find('/').unwrap_or(rest.len());
-            at = (to < path.len()).then_some(to + 1);
-            match segment {
-                Segment::Literal(literal) if path.get(from..to) == Some(&**literal) => {}
-                Segment::Named(_) if from < to => capture(from, to),
-                Segment::Rest(_) => {
-                    capture(from, path.len());
-                    at = None;
-                }
-                Segment::Literal(_) | Segment::Named(_) => return None,
-            }
-        }
-        at.is_none().then_some(captures)
+        let mut captures = Captures::new();
+        fit(self.skeleton.as_bytes(), path, Some(1), &mut captures).then_some(captures)
     }
 
     /// A path that it matches; for telling an operator what else would match it.
@@ -130,6 +125,59 @@ impl Segment {
     }
 }
 
+impl Segment {
+    fn part(&self) -> &str {
+        match self {
+            Self::Literal(literal) => literal,
+            Self::Named(_) => NAMED,
+            Self::Rest(_) => REST,
+        }
+    }
+}
+
+/// The first part of a skeleton, and the skeleton of what follows.
+pub(super) fn first_part(skeleton: &str) -> Option<(&str, &str)> {
+    let parts = skeleton.strip_prefix('/')?;
+    Some(parts.split_at(parts.find('/').unwrap_or(parts.len())))
+}
+
+/// Whether what is left of `path` is what a skeleton stands for, and what it captures. `at` is where the next segment begins;
+/// `None` when the path is used up.
+#[inline]
+pub(super) fn fit(skeleton: &[u8], path: &str, mut at: Option<usize>, captures: &mut Captures) -> bool {
+    for part in skeleton.split(|byte| *byte == b'/').skip(1) {
+        let Some(from) = at else { return false };
+        if part == REST.as_bytes() {
+            captures.push(captured(from, path.len()));
+            return true;
+        }
+        let to = part_end(path, from);
+        at = (to < path.len()).then_some(to + 1);
+        if part != NAMED.as_bytes() {
+            if path.as_bytes().get(from..to) != Some(part) {
+                return false;
+            }
+        } else if from < to {
+            captures.push(captured(from, to));
+        } else {
+            return false;
+        }
+    }
+    at.is_none()
+}
+
+/// Where the segment ends that begins at `from`.
+#[inline]
+pub(super) fn part_end(path: &str, from: usize) -> usize {
+    let mut rest = path.as_bytes().iter().skip(from);
+    rest.position(|byte| *byte == b'/').map_or(path.len(), |length| from + length)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a request's head is bounded far below 4 GiB")]
+pub(super) fn captured(from: usize, to: usize) -> (u32, u32) {
+    (from as u32, to as u32)
+}
+
 fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
@@ -137,7 +185,7 @@ fn is_name(name: &str) -> bool {
 /// Text with the pattern's names in braces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
-    parts: Vec<Part>,
+    parts: Box<[Part]>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,7 +214,7 @@ impl Template {
         }
         parts.push(Part::Text(rest.into()));
         parts.retain(|part| !matches!(part, Part::Text(text) if text.is_empty()));
-        Ok(Self { parts })
+        Ok(Self { parts: parts.into() })
     }
 
     #[must_use]

@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use super::route::CompiledRoute;
 use super::table::Table;
-use super::tree::{self, child};
+use super::tree::{Tree, Values, edit_in};
 
-pub(super) type Node = tree::Node<Arc<CompiledRoute>>;
+pub(super) type Root = Tree<Arc<CompiledRoute>>;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Hosts {
-    pub(super) exact: Table<Arc<Node>>,
+    pub(super) exact: Table<Root>,
     /// By the part behind `*.`.
-    pub(super) wildcard: Table<Arc<Node>>,
-    pub(super) any: Arc<Node>,
+    pub(super) wildcard: Table<Root>,
+    pub(super) any: Root,
 }
 
 /// How a host was found, the closest first.
@@ -27,27 +27,20 @@ pub enum HostMatch {
 
 impl Hosts {
     pub(super) fn insert(&mut self, route: &Arc<CompiledRoute>) {
-        self.each_root(route, |root| root.edit(route.pattern.segments(), |leaf| put(leaf, route)));
+        self.edit(route, |leaf| put(leaf, route));
     }
 
     pub(super) fn remove(&mut self, route: &Arc<CompiledRoute>) {
-        let is_other = |other: &Arc<CompiledRoute>| other.source.name != route.source.name;
-        self.each_root(route, |root| root.edit(route.pattern.segments(), |leaf| leaf.retain(is_other)));
-        for host in &route.source.hosts {
-            let (table, key) = self.table(host);
-            if table.get(key).is_some_and(|root| root.is_empty()) {
-                table.remove(key);
-            }
-        }
+        self.edit(route, |leaf| leaf.retain(|other| other.source.name != route.source.name));
     }
 
     /// The trees in which a request to `host` may find its route, the closest first.
-    pub(super) fn roots<'s>(&'s self, host: &'s str) -> impl Iterator<Item = (HostMatch, &'s Node)> {
-        let exact = self.exact.get(host).map(|root| (HostMatch::Exact, &**root)).into_iter();
+    pub(super) fn roots<'s>(&'s self, host: &'s str) -> impl Iterator<Item = (HostMatch, &'s Root)> {
+        let exact = self.exact.get(host).map(|root| (HostMatch::Exact, root)).into_iter();
         let suffixes = if self.wildcard.is_empty() { "" } else { host };
         let parents = suffixes.match_indices('.').filter_map(|(at, _)| suffixes.get(at + 1..));
-        let wildcard = parents.filter_map(|parent| Some((HostMatch::Wildcard, &**self.wildcard.get(parent)?)));
-        exact.chain(wildcard).chain(std::iter::once((HostMatch::Any, &*self.any)))
+        let wildcard = parents.filter_map(|parent| Some((HostMatch::Wildcard, self.wildcard.get(parent)?)));
+        exact.chain(wildcard).chain(std::iter::once((HostMatch::Any, &self.any)))
     }
 
     /// The routes that stand beside `route`: same host, same pattern but for the names. `host` is `None` for any.
@@ -59,20 +52,22 @@ impl Hosts {
                 None => self.exact.get(host),
             },
         };
-        root.map_or(&[], |root| root.leaf(route.pattern.segments()))
+        root.map_or(&[], |root| root.under(route.pattern.skeleton()))
     }
 
-    fn each_root(&mut self, route: &CompiledRoute, mut edit: impl FnMut(&mut Node)) {
+    /// Edits what stands where the route does, under each of its hosts.
+    fn edit(&mut self, route: &CompiledRoute, edit: impl Fn(&mut Values<Arc<CompiledRoute>>)) {
+        let skeleton = route.pattern.skeleton();
         if route.source.hosts.is_empty() {
-            edit(Arc::make_mut(&mut self.any));
+            self.any.edit(skeleton, &edit);
         }
         for host in &route.source.hosts {
             let (table, key) = self.table(host);
-            edit(child(table, key));
+            edit_in(table, key, skeleton, &edit);
         }
     }
 
-    fn table<'h>(&mut self, host: &'h str) -> (&mut Table<Arc<Node>>, &'h str) {
+    fn table<'h>(&mut self, host: &'h str) -> (&mut Table<Root>, &'h str) {
         match host.strip_prefix("*.") {
             Some(parent) => (&mut self.wildcard, parent),
             None => (&mut self.exact, host),
@@ -80,7 +75,7 @@ impl Hosts {
     }
 }
 
-fn put(leaf: &mut Vec<Arc<CompiledRoute>>, route: &Arc<CompiledRoute>) {
+fn put(leaf: &mut Values<Arc<CompiledRoute>>, route: &Arc<CompiledRoute>) {
     let at = leaf.partition_point(|other| Reverse(other.precedence()) < Reverse(route.precedence()));
     leaf.insert(at, route.clone());
 }

@@ -187,7 +187,7 @@ fn decision(snapshot: &Snapshot, request: &Request, caller: &Caller) -> String {
     write!(words, "{:?} {:?} ", decision.application.map(|it| it.name.clone()), decision.counters).unwrap();
     match decision.outcome {
         Outcome::Forward(to) => {
-            write!(words, "{} {:?} {:?} {:?}", to.service.source.service_name, to.version, to.cluster, to.path)
+            write!(words, "{} {:?} {:?} {:?}", to.service.source.service_name, to.version(), to.cluster(), to.path)
                 .unwrap();
         }
         other => write!(words, "{other:?}").unwrap(),

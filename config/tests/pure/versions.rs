@@ -29,7 +29,7 @@ fn fleet(versions: &[(&str, &str, u16)], more: &Value) -> Snapshot {
 fn serves(snapshot: &Snapshot, request: &Request) -> Result<String, Code> {
     let facts = request.facts();
     match decide(snapshot, &match_request(snapshot, &facts), &Caller::Anonymous, &BodyFacts::default()).outcome {
-        Outcome::Forward(to) => Ok(to.version.as_deref().unwrap_or_default().to_owned()),
+        Outcome::Forward(to) => Ok(to.version().map_or_else(String::new, ToString::to_string)),
         Outcome::Refuse(refusal) => Err(refusal.code),
         other => panic!("{other:?}"),
     }

@@ -34,7 +34,7 @@ impl Attempt {
         let fallback = forward.service.fallback.as_ref().and_then(|cluster| clusters.get(cluster.key)).cloned();
         let total = forward.timeouts.total_ms.map(|ms| Duration::from_millis(u64::from(ms)));
         Some(Self {
-            cluster: clusters.get(forward.cluster.key)?.clone(),
+            cluster: clusters.get(forward.cluster()?.key)?.clone(),
             fallback,
             failed: SmallVec::new(),
             made: 0,

@@ -268,8 +268,8 @@ impl Explained {
             Outcome::Forward(forward) => {
                 explained.outcome = Word::Forward;
                 explained.service = Some(forward.service.source.service_name.clone());
-                explained.version = forward.version.as_deref().map(ToOwned::to_owned);
-                explained.upstream = Some(urls(&forward.cluster));
+                explained.version = forward.version().map(ToString::to_string);
+                explained.upstream = forward.cluster().map(|cluster| urls(cluster));
                 let path = forward.path.as_deref().unwrap_or(path);
                 explained.step("upstream", "chosen", format!("the backend is asked for {path}"));
             }

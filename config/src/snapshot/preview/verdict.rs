@@ -55,7 +55,7 @@ impl Verdict {
         let what = match &decision.outcome {
             Outcome::Forward(forward) => What::Forward {
                 service: forward.service.clone(),
-                version: forward.version.clone(),
+                version: forward.version().cloned(),
                 blind: blind(&forward.service.source.sticky_on, decision, sample),
             },
             Outcome::Publish(queue) => What::Publish(queue.name().to_owned()),

@@ -110,7 +110,7 @@ pub(super) fn decided(snapshot: &Snapshot, request: &Request, caller: &Caller) -
 /// The version that serves, `""` for `defaultUrl` and for what needs no service; or the code of the refusal.
 pub(super) fn verdict(snapshot: &Snapshot, request: &Request, caller: &Caller) -> Result<String, Code> {
     match decided(snapshot, request, caller).outcome {
-        Outcome::Forward(to) => Ok(to.version.as_deref().unwrap_or_default().to_owned()),
+        Outcome::Forward(to) => Ok(to.version().map_or_else(String::new, ToString::to_string)),
         Outcome::Refuse(refusal) => Err(refusal.code),
         Outcome::Publish(_)
         | Outcome::Subscribe(..)

@@ -121,7 +121,7 @@ fn outcome(session: &Session, ctx: &RequestCtx, decision: &Decision) -> SampledO
     match &decision.outcome {
         Outcome::Forward(forward) => {
             outcome.service = Some(forward.service.source.service_name.clone());
-            outcome.version = forward.version.as_deref().map(ToOwned::to_owned);
+            outcome.version = forward.version().map(ToString::to_string);
         }
         Outcome::Publish(queue) | Outcome::Subscribe(queue, _) => outcome.queue = Some(queue.name().to_owned()),
         Outcome::Respond(_) | Outcome::Redirect { .. } | Outcome::Preflight(_) | Outcome::Refuse(_) => {}
