@@ -14,7 +14,7 @@ use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use crate::connection::Carrier;
-use crate::forward;
+use crate::forward::{self, Destination};
 use crate::gate::Gate;
 use crate::live::Live;
 use crate::observe::metrics::Metrics;
@@ -222,6 +222,15 @@ pub(crate) fn connect_failed(ctx: &mut RequestCtx, mut error: Box<Error>, metric
 }
 
 pub(crate) fn prepare(head: &mut RequestHeader, ctx: &RequestCtx, gate: &Gate) -> Result<()> {
+    forward::prepare(head, destination(ctx, gate)?, ctx)
+}
+
+/// The request that is sent for the session's.
+pub(crate) fn prepared(session: &Session, ctx: &RequestCtx, gate: &Gate) -> Result<Box<RequestHeader>> {
+    forward::prepared(session.req_header(), destination(ctx, gate)?, ctx).map(Box::new)
+}
+
+fn destination<'c>(ctx: &'c RequestCtx, gate: &Gate) -> Result<Destination<'c>> {
     let Some(Outcome::Forward(decided)) = ctx.decision.as_ref().map(|decision| &decision.outcome) else {
         return Error::e_explain(ErrorType::InternalError, "nothing to forward was decided");
     };
@@ -229,7 +238,7 @@ pub(crate) fn prepare(head: &mut RequestHeader, ctx: &RequestCtx, gate: &Gate) -
         return Error::e_explain(ErrorType::InternalError, "no endpoint was chosen");
     };
     let identity = gate.signer.identity_header(&decided.service.source.service_name, &ctx.caller, SystemClock.now());
-    forward::prepare(head, decided, &endpoint.url, ctx, identity)
+    Ok(Destination { forward: decided, upstream: &endpoint.url, identity })
 }
 
 /// Counts a body as it streams, and stops what must not go on.

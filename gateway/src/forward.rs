@@ -7,7 +7,7 @@ use gateway_config::client::forwarded_chain;
 use gateway_config::model::HostHeader;
 use gateway_config::snapshot::{Caller, Forward, UpstreamUrl};
 use http::request::Parts as ReqParts;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType, Result};
 use smallvec::SmallVec;
@@ -20,18 +20,42 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// Makes the client's request the one that is sent to `upstream`.
-pub(crate) fn prepare(
-    head: &mut RequestHeader,
-    forward: &Forward,
-    upstream: &UpstreamUrl,
+/// Where a request goes, and who is said to send it.
+pub(crate) struct Destination<'c> {
+    pub(crate) forward: &'c Forward,
+    pub(crate) upstream: &'c UpstreamUrl,
+    pub(crate) identity: Option<HeaderValue>,
+}
+
+/// Makes the client's request the one that is sent.
+pub(crate) fn prepare(head: &mut RequestHeader, to: Destination<'_>, ctx: &RequestCtx) -> Result<()> {
+    let target = target(head, to.forward, to.upstream, ctx.path.as_deref());
+    let parts = ReqParts::from(std::mem::replace(head, empty_head()));
+    *head = rewritten(parts, target, to, ctx)?;
+    Ok(())
+}
+
+/// The request that is sent for this one of HTTP/1.1, which stays as it is.
+pub(crate) fn prepared(head: &RequestHeader, to: Destination<'_>, ctx: &RequestCtx) -> Result<RequestHeader> {
+    let target = target(head, to.forward, to.upstream, ctx.path.as_deref());
+    let mut parts = http::Request::new(()).into_parts().0;
+    parts.version = Version::HTTP_11;
+    parts.method = head.method.clone();
+    parts.uri = head.uri.clone();
+    parts.headers = head.headers.clone();
+    parts.headers.remove(header::CONNECTION);
+    rewritten(parts, target, to, ctx)
+}
+
+/// On plain parts: Pingora's own way of inserting keeps every name twice, once as it was spelt, and costs as much as the rest of the gateway.
+/// Names reach the backend in lower case.
+fn rewritten(
+    mut parts: ReqParts,
+    target: Option<Vec<u8>>,
+    to: Destination<'_>,
     ctx: &RequestCtx,
-    identity: Option<HeaderValue>,
-) -> Result<()> {
-    let target = target(head, forward, upstream, ctx.path.as_deref());
-    // Worked on as plain parts: Pingora's own way of inserting keeps every name twice, once as it was spelt, and costs as much
-    // as the rest of the gateway. Names reach the backend in lower case.
-    let mut parts = ReqParts::from(std::mem::replace(head, empty_head()));
+) -> Result<RequestHeader> {
+    let Destination { forward, upstream, identity } = to;
     let seen = Seen::of(&parts.headers);
     let is_known = identity.is_some() || matches!(ctx.caller, Caller::Verified(_));
     parts.headers.reserve(if is_known { ADDED + TOLD } else { ADDED });
@@ -62,11 +86,11 @@ pub(crate) fn prepare(
         headers.remove(header::AUTHORIZATION);
     }
     tell(headers, &ctx.caller, identity);
-    *head = RequestHeader::from(parts);
-    match target {
-        Some(target) => head.set_raw_path(&target),
-        None => Ok(()),
+    let mut head = RequestHeader::from(parts);
+    if let Some(target) = target {
+        head.set_raw_path(&target)?;
     }
+    Ok(head)
 }
 
 /// What stands in a head that has to be seen to, found in one pass: every look for a name costs a hash.

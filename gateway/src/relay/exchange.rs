@@ -7,7 +7,6 @@ use gateway_config::snapshot::Outcome;
 use http::{Method, Version, header};
 use pingora::connectors::TransportConnector;
 use pingora::http::ResponseHeader;
-use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::v1::client::HttpSession;
 use pingora::proxy::Session;
 use pingora::upstreams::peer::{HttpPeer, Peer};
@@ -98,52 +97,64 @@ async fn converse(
 ) -> Result<()> {
     backend.read_timeout = peer.options.read_timeout;
     backend.write_timeout = peer.options.write_timeout;
-    let mut head = Box::new(session.req_header().clone());
-    head.remove_header(&header::CONNECTION);
-    act::prepare(&mut head, ctx, &gateway.gate)?;
-    backend.write_request_header(head).await.map_err(Error::into_up)?;
+    backend.write_request_header(act::prepared(session, ctx, &gateway.gate)?).await.map_err(Error::into_up)?;
     loop {
-        let task = tokio::select! {
-            biased;
-            task = backend.read_response_task() => task.map_err(Error::into_up)?,
-            // Nothing is expected: the client is gone, or sends what nobody asked for.
-            gone = session.as_downstream_mut().read_body_or_idle(true) => {
-                gone.map_err(Error::into_down)?;
-                return Error::e_explain(ErrorType::InternalError, "a body where there was none");
-            }
-        };
-        if pass_on(gateway, task, session, ctx).await? {
-            return session.as_downstream_mut().finish_body().await.map_err(Error::into_down);
+        unless_gone(session, backend.read_response()).await?;
+        let head = head_of(backend)?;
+        let (is_interim, end) = (head.status.is_informational(), backend.is_body_done());
+        begin(gateway, head, end, session, ctx).await?;
+        // What switches protocols was refused: nobody asked for it.
+        if !is_interim {
+            break;
+        }
+    }
+    while !backend.is_body_done() {
+        let piece = unless_gone(session, backend.read_body_bytes()).await?;
+        act::check_deadline(ctx)?;
+        if let Some(piece) = piece.filter(|piece| !piece.is_empty()) {
+            session.as_downstream_mut().write_response_body(piece, false).await.map_err(Error::into_down)?;
+        }
+    }
+    session.as_downstream_mut().finish_body().await.map_err(Error::into_down)
+}
+
+/// What comes of waiting for the backend, as long as the client is there. Nothing is expected of it: it is gone, or sends what nobody
+/// asked for.
+async fn unless_gone<T>(session: &mut Session, waiting: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::select! {
+        biased;
+        came = waiting => came.map_err(Error::into_up),
+        gone = session.as_downstream_mut().read_body_or_idle(true) => {
+            gone.map_err(Error::into_down)?;
+            Error::e_explain(ErrorType::InternalError, "a body where there was none")
         }
     }
 }
 
-/// Hands a piece of the answer to the client. `true`: it was the last.
-async fn pass_on(gateway: &Gateway, task: HttpTask, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
-    match task {
-        HttpTask::Header(mut head, end) => {
-            if !end {
-                frame(session, &mut head)?;
-            }
-            act::begin_response(session, &mut head, ctx, gateway.load.is_draining())?;
-            gateway.streams.enter(session, &head, ctx);
-            session.as_downstream_mut().write_response_header(head).await.map_err(Error::into_down)?;
-            Ok(end)
-        }
-        HttpTask::Body(body, end) => {
-            act::check_deadline(ctx)?;
-            if let Some(body) = body.filter(|body| !body.is_empty()) {
-                let written = session.as_downstream_mut().write_response_body(body, false).await;
-                written.map_err(Error::into_down)?;
-            }
-            Ok(end)
-        }
-        HttpTask::Trailer(_) | HttpTask::Done => Ok(true),
-        HttpTask::Failed(error) => Err(error),
-        HttpTask::UpgradedBody(..) => {
-            Error::e_explain(ErrorType::InternalError, "an upgrade that nobody asked for").map_err(Error::into_up)
-        }
+/// The answer's head, but for how its names were spelt.
+fn head_of(backend: &HttpSession) -> Result<Box<ResponseHeader>> {
+    let Some(sent) = backend.resp_header() else {
+        return Error::e_explain(ErrorType::InternalError, "an answer without a head");
+    };
+    let mut head = Box::new(ResponseHeader::from(sent.as_owned_parts()));
+    head.set_reason_phrase(sent.get_reason_phrase())?;
+    Ok(head)
+}
+
+/// Hands a head to the client; `end`: nothing follows it.
+async fn begin(
+    gateway: &Gateway,
+    mut head: Box<ResponseHeader>,
+    end: bool,
+    session: &mut Session,
+    ctx: &mut RequestCtx,
+) -> Result<()> {
+    if !end {
+        frame(session, &mut head)?;
     }
+    act::begin_response(session, &mut head, ctx, gateway.load.is_draining())?;
+    gateway.streams.enter(session, &head, ctx);
+    session.as_downstream_mut().write_response_header(head).await.map_err(Error::into_down)
 }
 
 /// An answer that ends with its connection is sent in chunks, so that the client's stays.

@@ -17,6 +17,7 @@ use bytes::BytesMut;
 use http::{HeaderMap, Version, header};
 use pingora::apps::{HttpServerApp, ServerApp};
 use pingora::connectors::{ConnectorOptions, TransportConnector};
+use pingora::modules::http::HttpModules;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::{ALPN, Stream};
 use pingora::proxy::{HttpProxy, Session};
@@ -39,6 +40,8 @@ const HEAD: usize = 4096;
 pub(crate) struct Relay {
     gateway: Gateway,
     backends: Backends,
+    /// None.
+    modules: HttpModules,
     /// For all that does not go the short way.
     pingora: Arc<Http2<HttpProxy<Gateway>>>,
 }
@@ -54,13 +57,18 @@ impl Relay {
         pingora: Http2<HttpProxy<Gateway>>,
     ) -> Self {
         let connector = TransportConnector::new(Some(ConnectorOptions::from_server_conf(conf)));
-        Self { gateway, backends: Backends { connector, pool }, pingora: Arc::new(pingora) }
+        Self {
+            gateway,
+            backends: Backends { connector, pool },
+            modules: HttpModules::new(),
+            pingora: Arc::new(pingora),
+        }
     }
 
     /// One request. Answers the connection where another may come.
     async fn serve(&self, io: Stream, head: BytesMut, shutdown: &ShutdownWatch) -> Option<Stream> {
         let raw = head.clone();
-        let mut session = Session::new_h1(io);
+        let mut session = Session::new_h1_with_modules(io, &self.modules);
         session.set_pipelined_prefix(head);
         // What can't be read is read once more by whoever answers it.
         if !matches!(session.read_request().await, Ok(true)) || !is_short(&mut session) {

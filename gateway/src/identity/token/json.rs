@@ -69,7 +69,11 @@ impl<'t> Object<'t> {
     /// A name that stands twice. Whoever sends thousands of names does not make us compare each with each.
     fn repeats(&self) -> Option<&str> {
         if self.0.len() <= FEW {
-            let is_before = |at: usize, name: &str| self.0.iter().take(at).any(|(other, _)| other == name);
+            // Most differ in length or at once; a call to compare the rest costs more than to look.
+            let first = |name: &str| (name.len(), name.as_bytes().first().copied());
+            let is_before = |at: usize, name: &str| {
+                self.0.iter().take(at).any(|(other, _)| first(other) == first(name) && other == name)
+            };
             let mut all = self.0.iter().enumerate();
             return all.find(|(at, (name, _))| is_before(*at, name)).map(|(_, (name, _))| &**name);
         }
