@@ -46,6 +46,14 @@ impl Default for Start<'_> {
     }
 }
 
+/// A gateway of a fleet.
+#[derive(Debug)]
+pub struct Node {
+    pub(crate) traffic: SocketAddr,
+    pub(crate) ops: SocketAddr,
+    _process: Process,
+}
+
 #[derive(Debug)]
 pub struct Stack {
     pub gateway: Process,
@@ -94,14 +102,14 @@ impl Stack {
         Ok(Self { gateway, traffic, ops, admin_process, admin, database: url, folder })
     }
 
-    /// One more gateway over the same database, with one worker, and where it takes traffic.
-    pub fn another_gateway(&self, number: usize) -> anyhow::Result<(Process, SocketAddr)> {
+    /// One more over the same database, with one worker.
+    pub fn another_gateway(&self, number: usize) -> anyhow::Result<Node> {
         let name = format!("gateway-{number}");
         let command = gateway_command(&self.database, &self.folder.path().join(&name), 1)?;
-        let mut gateway = Process::start(&name, command, self.folder.path())?;
-        let traffic = gateway.wait_listening("traffic")?;
-        wait_ready(gateway.wait_listening("ops")?)?;
-        Ok((gateway, traffic))
+        let mut process = Process::start(&name, command, self.folder.path())?;
+        let (traffic, ops) = (process.wait_listening("traffic")?, process.wait_listening("ops")?);
+        wait_ready(ops)?;
+        Ok(Node { traffic, ops, _process: process })
     }
 
     /// Puts an entity through the admin API; `path` is below `/admin`.

@@ -7,6 +7,7 @@ use gateway_config::snapshot::Outcome;
 use http::{Method, Version, header};
 use pingora::connectors::TransportConnector;
 use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v1::client::HttpSession;
 use pingora::proxy::Session;
 use pingora::upstreams::peer::{HttpPeer, Peer};
@@ -109,10 +110,12 @@ async fn converse(
         }
     }
     while !backend.is_body_done() {
-        let piece = unless_gone(session, backend.read_body_bytes()).await?;
+        // Written from where it was read to: a copy costs as much as the rest of a large answer.
+        let piece = unless_gone(session, backend.read_body_ref()).await?;
         act::check_deadline(ctx)?;
-        if let Some(piece) = piece.filter(|piece| !piece.is_empty()) {
-            session.as_downstream_mut().write_response_body(piece, false).await.map_err(Error::into_down)?;
+        let client = session.as_downstream_mut();
+        if let (Some(piece), ServerSession::H1(client)) = (piece.filter(|piece| !piece.is_empty()), client) {
+            client.write_body(piece).await.map_err(Error::into_down)?;
         }
     }
     session.as_downstream_mut().finish_body().await.map_err(Error::into_down)

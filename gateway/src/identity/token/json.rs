@@ -2,11 +2,9 @@
 //! never, so names and texts are borrowed, and objects are lists: their few members are found faster than hashed.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use gateway_config::strict_json;
-use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 /// Up to so many members are compared each with each.
 const FEW: usize = 16;
@@ -29,13 +27,10 @@ pub(super) struct Object<'t>(Vec<(Cow<'t, str>, Json<'t>)>);
 
 /// Reads one JSON object, and nothing after it.
 pub(super) fn object(text: &[u8]) -> Option<Object<'_>> {
-    let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let value = Seed.deserialize(&mut deserializer).ok()?;
-    deserializer.end().ok()?;
-    match value {
-        Json::Object(object) => Some(object),
-        _ => None,
-    }
+    let mut reader = Reader { text: std::str::from_utf8(text).ok()?, at: 0, depth: 0 };
+    reader.skip_space().filter(|next| *next == b'{')?;
+    let object = reader.object()?;
+    reader.skip_space().is_none().then_some(object)
 }
 
 /// The same as values that outlive the text.
@@ -109,96 +104,136 @@ fn index(step: &str) -> Option<usize> {
     step.parse().ok().filter(|_| is_plain)
 }
 
-struct Seed;
+/// Objects and lists within each other, as deep as `serde_json` goes.
+const DEEPEST: u8 = 127;
 
-impl<'de> DeserializeSeed<'de> for Seed {
-    type Value = Json<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json<'de>, D::Error> {
-        deserializer.deserialize_any(self)
-    }
+/// Reads by the grammar of RFC 8259, and nothing else. Our own, because claims are read anew for each token that is verified, and a reader that knows
+/// what it makes costs a third; what is rare (escapes, fractions, large numbers) is left to `serde_json`.
+struct Reader<'t> {
+    text: &'t str,
+    at: usize,
+    depth: u8,
 }
 
-impl<'de> Visitor<'de> for Seed {
-    type Value = Json<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
+impl<'t> Reader<'t> {
+    fn next(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Json<'de>, E> {
-        Ok(Json::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Json<'de>, E> {
-        Ok(Json::Integer(value))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Json<'de>, E> {
-        #[expect(clippy::cast_precision_loss, reason = "such numbers are only ever found to be too large")]
-        Ok(i64::try_from(value).map_or(Json::Float(value as f64), Json::Integer))
-    }
-
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Json<'de>, E> {
-        if value.is_finite() { Ok(Json::Float(value)) } else { Err(E::custom("not a finite number")) }
-    }
-
-    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Json<'de>, E> {
-        Ok(Json::Text(Cow::Borrowed(value)))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Json<'de>, E> {
-        Ok(Json::Text(Cow::Owned(value.to_owned())))
-    }
-
-    fn visit_unit<E>(self) -> Result<Json<'de>, E> {
-        Ok(Json::Null)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut members: A) -> Result<Json<'de>, A::Error> {
-        let mut list = Vec::new();
-        while let Some(member) = members.next_element_seed(Seed)? {
-            list.push(member);
+    /// The next byte that is no space.
+    fn skip_space(&mut self) -> Option<u8> {
+        loop {
+            let next = self.next()?;
+            if !matches!(next, b' ' | b'\t' | b'\n' | b'\r') {
+                return Some(next);
+            }
+            self.at += 1;
         }
-        Ok(Json::List(list))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Json<'de>, A::Error> {
+    /// Steps over this byte, and any space before it.
+    fn expect(&mut self, byte: u8) -> Option<()> {
+        (self.skip_space()? == byte).then(|| self.at += 1)
+    }
+
+    fn value(&mut self) -> Option<Json<'t>> {
+        match self.skip_space()? {
+            b'"' => self.text().map(Json::Text),
+            b'{' => self.object().map(Json::Object),
+            b'[' => self.list().map(Json::List),
+            b't' => self.word("true", Json::Bool(true)),
+            b'f' => self.word("false", Json::Bool(false)),
+            b'n' => self.word("null", Json::Null),
+            b'-' | b'0'..=b'9' => self.number(),
+            _ => None,
+        }
+    }
+
+    fn object(&mut self) -> Option<Object<'t>> {
+        self.enter()?;
         let mut object = Object(Vec::with_capacity(8));
-        while let Some(name) = fields.next_key_seed(Name)? {
-            object.0.push((name, fields.next_value_seed(Seed)?));
+        if self.skip_space()? == b'}' {
+            self.at += 1;
+        } else {
+            loop {
+                self.skip_space().filter(|next| *next == b'"')?;
+                let name = self.text()?;
+                self.expect(b':')?;
+                object.0.push((name, self.value()?));
+                if self.ends_with(b'}')? {
+                    break;
+                }
+            }
         }
-        match object.repeats() {
-            Some(name) => Err(de::Error::custom(format!("\"{name}\" is there twice"))),
-            None => Ok(Json::Object(object)),
+        self.depth -= 1;
+        object.repeats().is_none().then_some(object)
+    }
+
+    fn list(&mut self) -> Option<Vec<Json<'t>>> {
+        self.enter()?;
+        let mut list = Vec::new();
+        if self.skip_space()? == b']' {
+            self.at += 1;
+        } else {
+            loop {
+                list.push(self.value()?);
+                if self.ends_with(b']')? {
+                    break;
+                }
+            }
         }
-    }
-}
-
-/// The name of a member.
-struct Name;
-
-impl<'de> DeserializeSeed<'de> for Name {
-    type Value = Cow<'de, str>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Cow<'de, str>, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Name {
-    type Value = Cow<'de, str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
+        self.depth -= 1;
+        Some(list)
     }
 
-    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Cow<'de, str>, E> {
-        Ok(Cow::Borrowed(name))
+    fn enter(&mut self) -> Option<()> {
+        self.at += 1;
+        self.depth += 1;
+        (self.depth <= DEEPEST).then_some(())
     }
 
-    fn visit_str<E>(self, name: &str) -> Result<Cow<'de, str>, E> {
-        Ok(Cow::Owned(name.to_owned()))
+    /// Behind a member: `true` at the end, `false` where another one must follow.
+    fn ends_with(&mut self, end: u8) -> Option<bool> {
+        let next = self.skip_space()?;
+        self.at += 1;
+        if next == end { Some(true) } else { (next == b',').then_some(false) }
+    }
+
+    /// From its quote on.
+    fn text(&mut self) -> Option<Cow<'t, str>> {
+        let begin = self.at + 1;
+        let mut rest = self.text.as_bytes().get(begin..)?.iter();
+        let length = rest.position(|byte| matches!(byte, b'"' | b'\\' | ..=0x1f))?;
+        let end = begin + length;
+        if self.text.as_bytes().get(end) == Some(&b'"') {
+            self.at = end + 1;
+            return self.text.get(begin..end).map(Cow::Borrowed);
+        }
+        let whole = self.text.get(self.at..)?;
+        let mut escaped = serde_json::Deserializer::from_str(whole).into_iter::<String>();
+        let text = escaped.next()?.ok()?;
+        self.at += escaped.byte_offset();
+        Some(Cow::Owned(text))
+    }
+
+    fn number(&mut self) -> Option<Json<'t>> {
+        let rest = self.text.get(self.at..)?;
+        let length = rest.bytes().position(|byte| !matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E'));
+        let number = rest.get(..length.unwrap_or(rest.len()))?;
+        self.at += number.len();
+        let is_plain = matches!(number.as_bytes(), [b'1'..=b'9', more @ ..] if more.len() < 18 && more.iter().all(u8::is_ascii_digit));
+        if is_plain {
+            return number.parse().ok().map(Json::Integer);
+        }
+        let number: Number = serde_json::from_str(number).ok()?;
+        // Beyond `i64` they are only ever found to be too large.
+        number.as_i64().map(Json::Integer).or_else(|| number.as_f64().map(Json::Float))
+    }
+
+    fn word(&mut self, word: &str, value: Json<'t>) -> Option<Json<'t>> {
+        let is_it = self.text.get(self.at..)?.starts_with(word);
+        self.at += word.len();
+        is_it.then_some(value)
     }
 }
 
@@ -300,6 +335,66 @@ mod tests {
             let text = format!("{{{}}}", members.join(","));
             let read = object(text.as_bytes()).map(|read| value_of(&Json::Object(read)));
             prop_assert_eq!(read, owned_object(text.as_bytes()));
+        }
+
+        #[test]
+        fn whatever_is_torn_or_twisted_is_taken_or_refused_as_by_the_usual_reader(
+            value in anything(),
+            twists in proptest::collection::vec((any::<prop::sample::Index>(), "[]{}\\[\\],:\"\\\\ eE+.0-9tfn\u{1}é-]"), 0..3),
+            spaced in any::<bool>(),
+        ) {
+            let text = if spaced { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
+            let mut text = text.unwrap();
+            for (place, twist) in twists {
+                let places: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+                text.insert_str(*place.get(&places), &twist);
+            }
+            let read = object(text.as_bytes()).map(|read| value_of(&Json::Object(read)));
+            // Large numbers are floats here.
+            let usual = owned_object(text.as_bytes()).map(with_floats);
+            prop_assert_eq!(read, usual, "{}", text);
+        }
+    }
+
+    fn anything() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            ".{0,6}".prop_map(Value::from),
+        ];
+        let nested = leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::btree_map("[a-d\\\\]{0,2}", inner, 0..4)
+                    .prop_map(|map| map.into_iter().collect()),
+            ]
+        });
+        proptest::collection::btree_map("[a-d]{0,2}", nested, 0..4).prop_map(|map| map.into_iter().collect())
+    }
+
+    fn with_floats(value: Value) -> Value {
+        match value {
+            Value::Number(number) if number.as_i64().is_none() => number.as_f64().into(),
+            Value::Array(list) => list.into_iter().map(with_floats).collect(),
+            Value::Object(map) => map.into_iter().map(|(name, value)| (name, with_floats(value))).collect(),
+            other => other,
+        }
+    }
+
+    #[test]
+    fn it_goes_as_deep_as_the_usual_reader() {
+        for depth in [126, 127, 128, 200] {
+            for (open, close) in [(r#"{"a":"#, "}"), ("[", "]")] {
+                let text = format!(r#"{{"a":{}1{}}}"#, open.repeat(depth - 1), close.repeat(depth - 1));
+                assert_eq!(
+                    object(text.as_bytes()).is_some(),
+                    owned_object(text.as_bytes()).is_some(),
+                    "{depth} of {open}"
+                );
+            }
         }
     }
 }

@@ -33,7 +33,7 @@ use crate::flight::Flights;
 use crate::identity::egress::Egress;
 use crate::identity::secrets::Secrets;
 use crate::live::Current;
-use compact::{Compact, Form};
+use compact::{Compact, Form, Headers};
 use fetch::Fetcher;
 use introspection::{Answer, Introspection, MAX_CALLS, REFUSAL_MEMORY_MICROS};
 use json::Object;
@@ -54,6 +54,7 @@ const TICK: Duration = Duration::from_secs(1);
 pub(crate) struct Tokens {
     good: Arc<Memory<Arc<Accepted>>>,
     bad: Memory<Refused>,
+    headers: Headers,
     verifiers: RwLock<HashMap<String, Arc<Verifier>>>,
     secrets: Arc<Secrets>,
     fetcher: Arc<Fetcher>,
@@ -90,6 +91,7 @@ impl Tokens {
         Self {
             good: Arc::new(Memory::new(MEMORY_BYTES)),
             bad: Memory::new(REFUSALS_BYTES),
+            headers: Headers::default(),
             verifiers: RwLock::default(),
             secrets,
             fetcher,
@@ -139,7 +141,7 @@ impl Tokens {
         if Form::of(presented) != Form::Signed {
             return None;
         }
-        let parts = Compact::parse(presented)?;
+        let parts = Compact::parse(presented, &self.headers)?;
         if !key::is_by_secret(parts.algorithm) {
             return None;
         }
@@ -174,7 +176,7 @@ impl Tokens {
 
     async fn verify_signed(&self, snapshot: &Snapshot, presented: &str, now: Timestamp) -> Result<Arc<Token>, Code> {
         let refused = Err(Code::CredentialsInvalid);
-        let Some(parts) = Compact::parse(presented) else { return refused };
+        let Some(parts) = Compact::parse(presented, &self.headers) else { return refused };
         let Some(claims) = parts.claims() else { return refused };
         let Some(issuer) = claims.text("iss").and_then(|iss| snapshot.issuer_of(iss)) else { return refused };
         let verifier = self.verifier(issuer);
@@ -316,7 +318,7 @@ impl Tokens {
 
 /// What a signed token says. Whoever asks has seen to it that it was verified.
 pub(crate) fn claims(presented: &str) -> Option<Value> {
-    Compact::parse(presented).and_then(|parts| json::owned_object(parts.payload()))
+    Compact::parse(presented, &Headers::default()).and_then(|parts| json::owned_object(parts.payload()))
 }
 
 /// Whether the issuer is served as it was, and the key still counts.
