@@ -9,6 +9,7 @@ use gateway_config::model::{RetryOn, Screening};
 use gateway_config::snapshot::{Code, Decision, Outcome, Refusal};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::ServerSession;
 use pingora::proxy::{FailToProxy, Session};
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora::{Error, ErrorSource, ErrorType, Result};
@@ -36,10 +37,15 @@ pub(crate) fn greet(session: &mut Session, ctx: &mut RequestCtx, draining: bool)
     if session.get_keepalive().is_some() {
         session.set_keepalive((!draining).then_some(0));
     }
-    session.set_read_timeout(Some(CLIENT_READ));
-    session.set_write_timeout(Some(CLIENT_WRITE));
+    be_patient(session.as_downstream_mut());
     ctx.came_by(Carrier::of(session));
     ctx.id = request_id(&session.req_header().headers);
+}
+
+/// How long a client may be silent in the middle of its request, and take nothing of its answer.
+pub(crate) fn be_patient(client: &mut ServerSession) {
+    client.set_read_timeout(Some(CLIENT_READ));
+    client.set_write_timeout(Some(CLIENT_WRITE));
 }
 
 /// Answers what the gateway answers by itself. `true`: it did. The answers are boxed, so that a request that is forwarded does not

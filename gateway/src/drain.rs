@@ -177,6 +177,7 @@ impl<A: ServerApp + Send + Sync + 'static> ServerApp for Counted<A> {
         if left > 0 && self.tls.is_none() {
             tracing::warn!(left, "stopping with {left} requests in flight: they took longer than the drain timeout");
         }
+        self.watch.close();
         self.inner.cleanup().await;
     }
 }

@@ -169,8 +169,7 @@ async fn run(settings: &ServeSettings, threads: usize, proxy: &Runtime) -> anyho
     let gateway =
         Gateway { current, load: load.clone(), metrics, gate: gate.clone(), streams, traffic, queues: queues.clone() };
     let pool = Arc::new(Pool::new(settings.upstream_pool.saturating_mul(threads), POOL_IDLE));
-    // Looks at more connections at once than tokio would let a task read from.
-    tokio::spawn(tokio::task::unconstrained(pool.clone().run(stop.clone())));
+    tokio::spawn(pool.clone().run(stop.clone()));
     let app = traffic_app(gateway, pool, &Arc::new(pingora_conf(settings, threads)), watch, idle);
     let serving = proxy.spawn(take_traffic(app, tls, (sockets.traffic, sockets.tls), listeners.1));
 

@@ -9,7 +9,7 @@ mod http2;
 mod io;
 mod preface;
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::Duration;
@@ -39,6 +39,8 @@ pub(crate) struct Patience {
 pub(crate) struct Watch {
     tick: AtomicU32,
     open: Mutex<Vec<Weak<Connection>>>,
+    /// No request is taken any more.
+    is_closing: AtomicBool,
     /// How many of them speak HTTP/2.
     http2: AtomicUsize,
     idle_ticks: u32,
@@ -50,6 +52,7 @@ impl Watch {
         Self {
             tick: AtomicU32::new(0),
             open: Mutex::default(),
+            is_closing: AtomicBool::new(false),
             http2: AtomicUsize::new(0),
             idle_ticks: ticks(patience.idle),
             head_ticks: ticks(patience.head),
@@ -69,6 +72,15 @@ impl Watch {
         let mut all = std::mem::take(&mut *self.open.lock());
         all.retain(|connection| connection.upgrade().inspect(|it| it.end_if_late(now)).is_some());
         self.open.lock().append(&mut all);
+    }
+
+    /// Ends all that wait for a request. One that comes later is not taken: nobody would be there to finish it.
+    pub(crate) fn close(&self) {
+        self.is_closing.store(true, Ordering::SeqCst);
+        let all: Vec<_> = self.open.lock().iter().filter_map(Weak::upgrade).collect();
+        for connection in all {
+            connection.end_if_waiting();
+        }
     }
 
     /// Whether somebody's connection of HTTP/2 is open.
@@ -215,10 +227,24 @@ impl Connection {
         match phase_of(state) {
             Phase::Busy | Phase::Head => true,
             Phase::Over => false,
+            Phase::Waiting if self.watch.is_closing.load(Ordering::SeqCst) => {
+                self.end_if_waiting();
+                false
+            }
             Phase::Waiting => {
                 let head = pack(Phase::Head, self.watch.tick.load(Ordering::Relaxed));
                 self.state.compare_exchange(state, head, Ordering::AcqRel, Ordering::Relaxed).is_ok()
             }
+        }
+    }
+
+    fn end_if_waiting(&self) {
+        let state = self.state.load(Ordering::Acquire);
+        let over = pack(Phase::Over, 0);
+        if phase_of(state) == Phase::Waiting
+            && self.state.compare_exchange(state, over, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        {
+            self.wake();
         }
     }
 
@@ -365,6 +391,24 @@ mod tests {
         assert!(task.poll().is_pending());
         watch.advance();
         assert!(task.poll().is_ready());
+    }
+
+    #[tokio::test]
+    async fn once_it_closes_who_waits_is_ended_and_no_request_is_taken_but_who_has_begun_goes_on() {
+        let watch = patient(9, 9);
+        let (_idle, mut io, _connection) = connect(&watch);
+        let mut task = reading(&mut io);
+        assert!(task.poll().is_pending());
+        let (_busy, mut other, begun) = connect(&watch);
+        begun.begin_request();
+        watch.close();
+        assert!(matches!(task.poll(), Poll::Ready(Ok(0))));
+        assert!(reading(&mut other).poll().is_pending());
+        begun.end_request();
+        let (mut late, mut io, _connection) = connect(&watch);
+        late.write_all(b"GET").await.unwrap();
+        drop(late);
+        assert_eq!(io.read(&mut [0; 8]).await.unwrap(), 0);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::BytesMut;
@@ -23,7 +24,8 @@ use pingora::protocols::{ALPN, Stream};
 use pingora::proxy::{HttpProxy, Session};
 use pingora::server::ShutdownWatch;
 use pingora::server::configuration::ServerConf;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 
 use crate::act;
 use crate::connection::{Http2, PREFACE};
@@ -36,6 +38,8 @@ use exchange::Backends;
 
 /// What is read at once of a request: as much as Pingora reads.
 const HEAD: usize = 4096;
+/// How long a client may take nothing of an answer that is over.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 pub(crate) struct Relay {
     gateway: Gateway,
@@ -91,6 +95,7 @@ impl Relay {
         }
         observe::account(&session, error.as_deref(), &ctx, &gateway.metrics, &gateway.traffic);
         if error.is_some() {
+            send_the_rest(session).await;
             return None;
         }
         let reusable = session.downstream_session.finish().await.ok()??;
@@ -118,6 +123,8 @@ impl Relay {
     ) -> Option<Stream> {
         let mut session = ServerSession::new_http1(io);
         session.set_keepalive(Some(0));
+        // Who was judged is not greeted again.
+        act::be_patient(&mut session);
         session.set_pipelined_prefix(raw);
         session.set_connection_user_context(judged.map(|ctx| Box::new(Judged(ctx)) as _));
         let reusable = self.pingora.process_new_http(session, shutdown).await?;
@@ -147,6 +154,16 @@ impl ServerApp for Relay {
     }
 }
 
+/// What lies in the buffer of an answer that broke off: its client learns as much of it as there is.
+async fn send_the_rest(session: Session) {
+    let has_begun = session.response_written().is_some();
+    if let ServerSession::H1(session) = *session.downstream_session
+        && has_begun
+    {
+        let _ = timeout(LAST_WORDS, session.into_inner().flush()).await;
+    }
+}
+
 /// What comes first of a request; nothing: the end. Room for it is made when something is there, not while an idle client is waited for.
 async fn first_bytes(io: &mut Stream) -> io::Result<BytesMut> {
     poll_fn(|context| {
@@ -166,7 +183,7 @@ async fn speaks_http2(io: &mut Stream) -> Option<bool> {
     Some(io.try_peek(&mut first).await.ok()? && first == *PREFACE)
 }
 
-/// By its first bytes: a whole head, and nothing behind it, of a method that has no body in most cases.
+/// By its first and last bytes: as much as a whole head, of a method that has no body in most cases. What lies behind the head is seen when it is read.
 fn may_be_short(head: &[u8]) -> bool {
     let methods: [&[u8]; 4] = [b"GET ", b"HEAD ", b"DELETE ", b"OPTIONS "];
     head.ends_with(b"\r\n\r\n") && methods.iter().any(|method| head.starts_with(method))

@@ -5,15 +5,17 @@
 //! taken, and all that lie idle once a second by one task.
 
 use std::collections::HashMap;
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use foldhash::fast::FixedState;
 use parking_lot::Mutex;
 use pingora::protocols::Stream;
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::task::unconstrained;
 use tokio_util::sync::CancellationToken;
 
 const SHARDS: usize = 16;
@@ -69,7 +71,8 @@ impl Pool {
     pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
             for shard in &self.shards {
-                shard.lock().sweep(self.patience);
+                // Closed when nobody has to wait for the lock.
+                let _swept = shard.lock().sweep(self.patience);
             }
         }
     }
@@ -101,20 +104,22 @@ impl Shard {
         Some(some.remove(0))
     }
 
-    fn sweep(&mut self, patience: Duration) {
-        for idle in self.idle.values_mut() {
-            idle.retain_mut(|idle| idle.since.elapsed() < patience && is_quiet(&mut idle.io));
-        }
+    /// Answers what is not worth keeping.
+    fn sweep(&mut self, patience: Duration) -> Vec<Idle> {
+        let is_over = |idle: &mut Idle| idle.since.elapsed() >= patience || !is_quiet(&mut idle.io);
+        let swept: Vec<Idle> = self.idle.values_mut().flat_map(|idle| idle.extract_if(.., is_over)).collect();
         self.idle.retain(|_, idle| !idle.is_empty());
-        self.count = self.idle.values().map(Vec::len).sum();
+        self.count -= swept.len();
+        swept
     }
 }
 
 /// Nothing came in, and it was not closed: a backend that says something unasked is not to be believed any more.
 fn is_quiet(io: &mut Stream) -> bool {
     let mut byte = [0; 1];
-    let read = Pin::new(io).poll_read(&mut Context::from_waker(Waker::noop()), &mut ReadBuf::new(&mut byte));
-    matches!(read, Poll::Pending)
+    let read = poll_fn(|context| Pin::new(&mut *io).poll_read(context, &mut ReadBuf::new(&mut byte)));
+    // A task that has read much would be told to come again instead of being told how it is.
+    pin!(unconstrained(read)).poll(&mut Context::from_waker(Waker::noop())).is_pending()
 }
 
 #[cfg(test)]
@@ -133,7 +138,7 @@ mod tests {
     }
 
     fn sweep(pool: &Pool) {
-        pool.shards.iter().for_each(|shard| shard.lock().sweep(pool.patience));
+        pool.shards.iter().for_each(|shard| drop(shard.lock().sweep(pool.patience)));
     }
 
     fn count(pool: &Pool) -> usize {

@@ -16,7 +16,7 @@ mod own;
 mod paths;
 mod replies;
 mod routing;
-mod streams;
+pub(crate) mod streams;
 mod tokens;
 mod versions;
 mod ways;

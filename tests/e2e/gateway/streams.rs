@@ -16,7 +16,7 @@ const KEYS: &str = "/admin/access/applications/shop/keys";
 type WebSocket = WebSocketStream<TcpStream>;
 
 /// A backend that says every message back.
-async fn parrot() -> String {
+pub(crate) async fn parrot() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {

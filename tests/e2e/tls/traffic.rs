@@ -6,13 +6,13 @@ use e2e::{
 };
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::{accept_async, client_async};
 
 use super::{DEADLINE, HOST, Secure};
+use crate::gateway::streams::parrot;
 
 async fn secured(stack: &Stack, client: &TlsClient) -> Connection {
     client.connect(stack.gateway(0).tls_address(), HOST).await.unwrap()
@@ -61,22 +61,6 @@ async fn bodies_come_and_go_whole() {
             assert!(answer.expect_status(200).body == body[..length], "{length} bytes came back otherwise");
         }
     }
-}
-
-/// A backend that says every message back.
-async fn parrot() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let Ok(socket) = accept_async(stream).await else { return };
-                let (to, from) = socket.split();
-                let _ = from.forward(to).await;
-            });
-        }
-    });
-    url
 }
 
 async fn key_of(stack: &Stack) -> Value {

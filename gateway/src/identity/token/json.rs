@@ -151,7 +151,8 @@ impl<'t> Reader<'t> {
 
     fn object(&mut self) -> Option<Object<'t>> {
         self.enter()?;
-        let mut object = Object(Vec::with_capacity(8));
+        // Claims are some; what lies in them is not trusted with room before it is there.
+        let mut object = Object(Vec::with_capacity(if self.depth == 1 { 8 } else { 0 }));
         if self.skip_space()? == b'}' {
             self.at += 1;
         } else {

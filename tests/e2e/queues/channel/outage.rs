@@ -62,8 +62,16 @@ async fn a_way_to_rabbitmq_that_carries_nothing_is_left_for_another() {
     // In once messages come again.
     let mut late = Client::eventually_open(Events, stack.gateway(0), &member(json!([7]))).await;
     direct.say(&topic, &[said(7, "after")]).await;
-    assert_eq!(late.message().await, said(7, "after"));
-    assert_eq!(client.message().await, said(7, "after"));
+    for client in [&mut late, &mut client] {
+        loop {
+            match client.next().await {
+                Heard::Message { data, .. } if data == said(7, "after") => break,
+                // On a busy machine the new way may be given up once more, and with it what was said meanwhile.
+                Heard::Missed(None) => direct.say(&topic, &[said(7, "after")]).await,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
 }
 
 #[tokio::test]
