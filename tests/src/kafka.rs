@@ -1,9 +1,9 @@
 //! Kafka: librdkafka's own mock cluster, which speaks the protocol over real sockets, can be told to fail, and keeps nothing on disk.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -12,12 +12,15 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::eventually::eventually_within;
 use crate::proof;
 
 /// For what comes after the last that must come.
 const QUIET: Duration = Duration::from_millis(500);
 
 pub type Mock = MockCluster<'static, DefaultProducerContext>;
+/// Ids and events.
+pub type Messages = Vec<(String, Vec<u8>)>;
 type Order = Box<dyn FnOnce(&Mock) + Send>;
 
 /// One broker; gone on drop.
@@ -25,6 +28,7 @@ pub struct Kafka {
     /// The cluster may not leave its thread.
     orders: mpsc::Sender<Order>,
     brokers: String,
+    read: HashMap<String, Arc<Mutex<Messages>>>,
 }
 
 impl fmt::Debug for Kafka {
@@ -39,9 +43,10 @@ impl Kafka {
         let (orders, incoming) = mpsc::channel::<Order>();
         let (found, brokers) = tokio::sync::oneshot::channel();
         let topics: Vec<String> = topics.iter().map(|&topic| topic.to_owned()).collect();
+        let made = topics.clone();
         std::thread::spawn(move || {
             let cluster = MockCluster::new(1).unwrap();
-            for topic in topics {
+            for topic in made {
                 cluster.create_topic(&topic, 1, 1).unwrap();
             }
             let _ = found.send(cluster.bootstrap_servers());
@@ -49,7 +54,9 @@ impl Kafka {
                 order(&cluster);
             }
         });
-        Self { orders, brokers: brokers.await.unwrap() }
+        let brokers = brokers.await.unwrap();
+        let read = topics.iter().map(|topic| (topic.clone(), read(&brokers, topic))).collect();
+        Self { orders, brokers, read }
     }
 
     pub fn brokers(&self) -> &str {
@@ -68,37 +75,54 @@ impl Kafka {
     }
 
     /// Everything in the topic in its order, once these are among it: ids and events.
-    pub async fn received<'a>(
-        &self,
-        topic: &str,
-        wanted: impl IntoIterator<Item = &'a String>,
-    ) -> Vec<(String, Vec<u8>)> {
-        let mut missing: HashSet<String> = wanted.into_iter().cloned().collect();
-        let (brokers, topic) = (self.brokers.clone(), topic.to_owned());
-        let reading = tokio::task::spawn_blocking(move || {
-            let mut config = ClientConfig::new();
-            let consumer: BaseConsumer =
-                config.set("bootstrap.servers", &brokers).set("group.id", "test").create().unwrap();
-            let mut partitions = TopicPartitionList::new();
-            partitions.add_partition_offset(&topic, 0, Offset::Beginning).unwrap();
-            consumer.assign(&partitions).unwrap();
-            let (mut all, deadline) = (Vec::new(), Instant::now() + proof::PATIENCE);
-            loop {
-                match consumer.poll(QUIET) {
-                    None if missing.is_empty() => return all,
-                    None => assert!(Instant::now() < deadline, "{} messages are missing in {topic}", missing.len()),
-                    // Such as a broker that it has not found yet.
-                    Some(Err(error)) => assert!(Instant::now() < deadline, "{topic} can't be read: {error}"),
-                    Some(Ok(message)) => {
-                        let mut headers = message.headers().expect("a message has headers").iter();
-                        let id = headers.find(|header| header.key == "ce_id").expect("and among them its id").value;
-                        let id = String::from_utf8(id.unwrap().to_vec()).unwrap();
-                        missing.remove(&id);
-                        all.push((id, message.payload().unwrap().to_vec()));
-                    }
-                }
+    pub async fn received<'a>(&self, topic: &str, wanted: impl IntoIterator<Item = &'a String>) -> Messages {
+        let all = &self.read[topic];
+        let mut missing: HashSet<&String> = wanted.into_iter().collect();
+        let mut seen = 0;
+        eventually_within(proof::PATIENCE, &format!("the messages in {topic}"), async || {
+            let all = all.lock().unwrap();
+            for (id, _) in &all[seen..] {
+                missing.remove(id);
             }
-        });
-        reading.await.unwrap()
+            seen = all.len();
+            if missing.is_empty() { Ok(()) } else { Err(format!("{} are missing", missing.len())) }
+        })
+        .await;
+        // What comes after the last that must come.
+        loop {
+            tokio::time::sleep(QUIET).await;
+            let all = all.lock().unwrap();
+            if all.len() == seen {
+                return all.clone();
+            }
+            seen = all.len();
+        }
     }
+}
+
+/// Takes in all that carries an id, until nobody wants it any more. From the first message on: the mock keeps 5 MiB of a partition and
+/// forgets the oldest for the next, so who only reads at the end may find little.
+fn read(brokers: &str, topic: &str) -> Arc<Mutex<Messages>> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers).set("group.id", "test");
+    // A cluster that was silent is asked again soon.
+    config.set("fetch.wait.max.ms", "100").set("socket.timeout.ms", "2000");
+    let consumer: BaseConsumer = config.create().unwrap();
+    let mut partitions = TopicPartitionList::new();
+    partitions.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
+    consumer.assign(&partitions).unwrap();
+    let all = Arc::new(Mutex::new(Messages::new()));
+    let kept = Arc::downgrade(&all);
+    std::thread::spawn(move || {
+        while let Some(all) = kept.upgrade() {
+            // An error is a broker that it has not found yet, or that is silent.
+            let Some(Ok(message)) = consumer.poll(QUIET) else { continue };
+            let id = message.headers().and_then(|headers| headers.iter().find(|header| header.key == "ce_id")?.value);
+            if let Some(id) = id {
+                let id = String::from_utf8(id.to_vec()).expect("an id is text");
+                all.lock().unwrap().push((id, message.payload().unwrap_or_default().to_vec()));
+            }
+        }
+    });
+    all
 }
