@@ -296,6 +296,7 @@ pub(crate) fn begin_response(
         }
     }
     check_deadline(ctx)?;
+    reply::suit(session, head);
     // Behind an interim answer another one comes.
     let extra = if head.status.is_informational() { ctx.extra.clone() } else { std::mem::take(&mut ctx.extra) };
     reply::dress(head, ctx.frame(), extra)

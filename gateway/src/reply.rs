@@ -5,9 +5,10 @@ use gateway_config::clock::{Clock, SystemClock};
 use gateway_config::model::{Problem as FieldProblem, Respond};
 use gateway_config::snapshot::{Code, Refusal, Snapshot};
 use http::response::Parts as RespParts;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora::Result;
 use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use serde::Serialize;
 
@@ -255,14 +256,33 @@ pub(crate) async fn fail(session: &mut Session, code: Code, frame: Frame<'_>) {
 }
 
 /// The head of a stream of events that the gateway tells itself.
-pub(crate) fn event_stream(session: &Session, frame: Frame<'_>) -> Result<Box<ResponseHeader>> {
+pub(crate) fn event_stream(session: &mut Session, frame: Frame<'_>) -> Result<Box<ResponseHeader>> {
     let mut head = begin(StatusCode::OK, "text/event-stream", frame)?;
     head.insert_header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))?;
-    if session.req_header().version == http::Version::HTTP_11 {
+    if !session.is_http2() {
         // Without a length its end would be the connection's.
         head.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
     }
+    suit(session, &mut head);
     Ok(head)
+}
+
+/// Says a head in the gateway's own version (RFC 9110 §2.5), and in no form that the client's does not know: HTTP/1.0 has neither chunks
+/// nor interim answers (RFC 9112 §6.1, RFC 9110 §15.2), so there the end of a body without a length is the connection's.
+pub(crate) fn suit(session: &mut Session, head: &mut ResponseHeader) {
+    if head.version < Version::HTTP_11 {
+        head.set_version(Version::HTTP_11);
+    }
+    if session.req_header().version >= Version::HTTP_11 {
+        return;
+    }
+    if let ServerSession::H1(client) = session.as_downstream_mut() {
+        client.set_ignore_info_resp(true);
+    }
+    head.remove_header(&header::TRANSFER_ENCODING);
+    if !head.status.is_informational() && !head.headers.contains_key(header::CONTENT_LENGTH) {
+        session.set_keepalive(None);
+    }
 }
 
 fn begin(status: StatusCode, content_type: &str, frame: Frame<'_>) -> Result<Box<ResponseHeader>> {

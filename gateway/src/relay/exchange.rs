@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gateway_config::model::Protocol;
 use gateway_config::snapshot::Outcome;
-use http::{Method, Version, header};
+use http::{Method, header};
 use pingora::connectors::TransportConnector;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
@@ -170,6 +170,5 @@ fn frame(session: &Session, head: &mut ResponseHeader) -> Result<()> {
     if has_no_body || is_framed {
         return Ok(());
     }
-    head.set_version(Version::HTTP_11);
     head.insert_header(header::TRANSFER_ENCODING, "chunked")
 }

@@ -216,3 +216,69 @@ async fn connections_to_the_backend_are_reused() {
     }
     assert_eq!(backend.connections(), 1);
 }
+
+/// Says this in answer to each request, and closes.
+fn saying(answer: &'static str) -> Backend {
+    Backend::raw(move |mut wire: Wire| async move {
+        if let Ok(Some(head)) = wire.read_head().await {
+            let _ = wire.read_body(Framing::of_request(&head).unwrap()).await;
+            let _ = wire.write(answer.as_bytes()).await;
+        }
+        wire.close().await;
+    })
+}
+
+/// All that comes in answer, up to the end of the connection.
+async fn all_that_comes(stack: &Stack, request: &str) -> String {
+    let mut connection = stack.gateway(0).connect().await;
+    connection.wire().write(request.as_bytes()).await.unwrap();
+    let all = tokio::time::timeout(e2e::eventually::DEADLINE, connection.wire().read_to_end()).await;
+    String::from_utf8(all.expect("the connection ends").unwrap().to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn every_answer_is_in_the_version_of_the_gateway_not_of_its_backend() {
+    for (answer, body) in [
+        ("HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello", "hello"),
+        ("HTTP/1.0 200 OK\r\n\r\nhello", "5\r\nhello\r\n0\r\n\r\n"),
+        ("HTTP/1.0 204 No Content\r\n\r\n", ""),
+    ] {
+        let backend = saying(answer);
+        let stack = open(&backend).await;
+        for request in ["GET / HTTP/1.1\r\n", "POST / HTTP/1.1\r\nContent-Length: 0\r\n"] {
+            let came = all_that_comes(&stack, &format!("{request}Host: a\r\nConnection: close\r\n\r\n")).await;
+            let (head, rest) = came.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with("HTTP/1.1 20"), "{came}");
+            assert_eq!(rest, body, "{request}: {came}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_speaks_http_1_0_gets_neither_chunks_nor_interim_answers() {
+    let chunks = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    let interim = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello";
+    for answer in [chunks, interim] {
+        let backend = saying(answer);
+        let stack = open(&backend).await;
+        for request in ["GET / HTTP/1.0\r\n", "GET / HTTP/1.0\r\nConnection: keep-alive\r\n"] {
+            let came = all_that_comes(&stack, &format!("{request}Host: a\r\n\r\n")).await;
+            let (head, rest) = came.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains("\r\nConnection: close"), "{came}");
+            assert!(!head.contains("Transfer-Encoding"), "{came}");
+            assert_eq!(rest, "hello", "{came}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_speaks_http_1_0_may_keep_a_connection_whose_answers_have_a_length() {
+    let backend = Backend::http().otherwise(|_| Reply::text("hello")).start();
+    let stack = open(&backend).await;
+    let mut connection = stack.gateway(0).connect().await;
+    for _ in 0..2 {
+        connection.wire().write(b"GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n").await.unwrap();
+        let answer = connection.read_answer("GET").await.unwrap().expect_status(200);
+        assert_eq!((answer.text().as_str(), answer.header("connection")), ("hello", Some("keep-alive")));
+    }
+}
