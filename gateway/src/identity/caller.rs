@@ -52,7 +52,8 @@ impl<'h> Presented<'h> {
         let token = match line.filter(|line| is_bearer(line)) {
             None => None,
             Some(line) => {
-                let token = line.to_str().ok().and_then(|line| line.get(7..)).map(str::trim);
+                // What no token may hold is found by whoever reads it; `to_str` would look for it at each byte.
+                let token = std::str::from_utf8(line.as_bytes()).ok().and_then(|line| line.get(7..)).map(str::trim);
                 Some(token.filter(|token| !token.is_empty()).ok_or(Code::CredentialsInvalid)?)
             }
         };

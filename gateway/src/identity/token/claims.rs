@@ -129,16 +129,16 @@ pub(super) fn token_of(claims: &Object<'_>, mapping: &Mapping, name: &Arc<str>, 
         issuer: name.clone(),
         subject: text(&mapping.subject),
         client: text(&mapping.client).or_else(|| mapping.other_client.as_ref().and_then(text)),
-        roles: words(claims.at(&mapping.roles), &[' ', ',']),
-        scopes: words(claims.at(&mapping.scopes), &[' ']),
+        roles: words(claims.at(&mapping.roles), |it| matches!(it, ' ' | ',')),
+        scopes: words(claims.at(&mapping.scopes), |it| it == ' '),
         expires_at: validity.until,
     }
 }
 
 /// A list of strings, or a string of words; what is neither grants nothing.
-fn words(value: Option<&Json<'_>>, separators: &[char]) -> Vec<Box<str>> {
+fn words(value: Option<&Json<'_>>, is_between: impl Fn(char) -> bool) -> Vec<Box<str>> {
     match value {
-        Some(Json::Text(text)) => text.split(separators).filter(|word| !word.is_empty()).map(Box::from).collect(),
+        Some(Json::Text(text)) => text.split(is_between).filter(|word| !word.is_empty()).map(Box::from).collect(),
         Some(Json::List(list)) => {
             list.iter().filter_map(Json::as_text).filter(|word| !word.is_empty()).map(Box::from).collect()
         }

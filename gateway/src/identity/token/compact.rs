@@ -5,8 +5,6 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gateway_config::model::JwtAlgorithm;
 
 use super::json::{self, Object};
@@ -92,9 +90,10 @@ impl Headers {
     }
 }
 
-/// The engine refuses padding, other alphabets and stray bits at the end.
+/// Padding, other alphabets and stray bits at the end are refused. By another crate than all else that is encoded so: this is done for
+/// each token that is verified, and it takes a third of the time.
 fn part(text: &str) -> Option<Vec<u8>> {
-    URL_SAFE_NO_PAD.decode(text).ok()
+    base64_simd::URL_SAFE_NO_PAD.decode_to_vec(text).ok()
 }
 
 /// A token in its parts. Nothing of it is verified.
@@ -112,6 +111,9 @@ pub(super) struct Compact<'a> {
 impl<'a> Compact<'a> {
     /// None: it is not well-formed, or its header asks for what is not done here. The claims are still to be read.
     pub(super) fn parse(presented: &'a str, headers: &Headers) -> Option<Self> {
+        if presented.len() > MAX_BYTES {
+            return None;
+        }
         let (message, signature) = presented.rsplit_once('.')?;
         let (header, claims) = message.split_once('.')?;
         let Asked { algorithm, kid } = headers.judge(header)?;
@@ -192,6 +194,8 @@ pub(super) fn form_encode(value: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use proptest::prelude::*;
 
     use super::*;
@@ -299,6 +303,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn parts_are_decoded_as_by_the_usual_decoder(text in "[a-zA-Z0-9_-]{0,90}", twist in "[+/=.\n é]?", at in any::<prop::sample::Index>()) {
+            let mut twisted = text.clone();
+            twisted.insert_str(at.index(text.len() + 1), &twist);
+            for text in [text, twisted] {
+                prop_assert_eq!(part(&text), URL_SAFE_NO_PAD.decode(&text).ok(), "{}", text);
+            }
+        }
+
         #[test]
         fn any_text_is_judged_without_a_panic(text in "\\PC*", parts in "[a-zA-Z0-9_.-]{0,40}(\\.[a-zA-Z0-9_-]{0,40}){2}") {
             for text in [text, parts] {

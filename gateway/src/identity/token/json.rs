@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use gateway_config::strict_json;
 use serde_json::{Number, Value};
 
-/// Up to so many members are compared each with each.
+/// As many members as objects of claims have at the most, mostly.
 const FEW: usize = 16;
 
 /// A value in the text of a token.
@@ -61,21 +61,33 @@ impl<'t> Object<'t> {
         })
     }
 
-    /// A name that stands twice. Whoever sends thousands of names does not make us compare each with each.
-    fn repeats(&self) -> Option<&str> {
-        if self.0.len() <= FEW {
-            // Most differ in length or at once; a call to compare the rest costs more than to look.
-            let first = |name: &str| (name.len(), name.as_bytes().first().copied());
-            let is_before = |at: usize, name: &str| {
-                self.0.iter().take(at).any(|(other, _)| first(other) == first(name) && other == name)
-            };
-            let mut all = self.0.iter().enumerate();
-            return all.find(|(at, (name, _))| is_before(*at, name)).map(|(_, (name, _))| &**name);
+    /// Whether a name stands twice.
+    fn repeats(&self) -> bool {
+        if self.0.len() > FEW {
+            return self.repeats_among_many();
         }
+        // Most differ in their lengths and ends: each takes a place of 64, and only who finds it taken is compared with all before.
+        let mut taken = 0_u64;
+        self.0.iter().enumerate().any(|(at, (name, _))| {
+            let place = 1 << (mark(name) % 64);
+            let is_free = taken & place == 0;
+            taken |= place;
+            !is_free && self.0.iter().take(at).any(|(other, _)| other == name)
+        })
+    }
+
+    /// Whoever sends thousands of names does not make us compare each with each.
+    fn repeats_among_many(&self) -> bool {
         let mut names: Vec<&str> = self.0.iter().map(|(name, _)| &**name).collect();
         names.sort_unstable();
-        names.iter().zip(names.iter().skip(1)).find(|(name, next)| name == next).map(|(name, _)| *name)
+        names.iter().zip(names.iter().skip(1)).any(|(name, next)| name == next)
     }
+}
+
+fn mark(name: &str) -> usize {
+    let byte = |byte: Option<&u8>| byte.map_or(0, |byte| usize::from(*byte));
+    let (first, last) = (byte(name.as_bytes().first()), byte(name.as_bytes().last()));
+    name.len().wrapping_mul(13) ^ first.wrapping_mul(5) ^ last
 }
 
 impl Json<'_> {
@@ -152,7 +164,7 @@ impl<'t> Reader<'t> {
     fn object(&mut self) -> Option<Object<'t>> {
         self.enter()?;
         // Claims are some; what lies in them is not trusted with room before it is there.
-        let mut object = Object(Vec::with_capacity(if self.depth == 1 { 8 } else { 0 }));
+        let mut object = Object(Vec::with_capacity(if self.depth == 1 { FEW } else { 0 }));
         if self.skip_space()? == b'}' {
             self.at += 1;
         } else {
@@ -167,7 +179,7 @@ impl<'t> Reader<'t> {
             }
         }
         self.depth -= 1;
-        object.repeats().is_none().then_some(object)
+        (!object.repeats()).then_some(object)
     }
 
     fn list(&mut self) -> Option<Vec<Json<'t>>> {
@@ -203,9 +215,7 @@ impl<'t> Reader<'t> {
     /// From its quote on.
     fn text(&mut self) -> Option<Cow<'t, str>> {
         let begin = self.at + 1;
-        let mut rest = self.text.as_bytes().get(begin..)?.iter();
-        let length = rest.position(|byte| matches!(byte, b'"' | b'\\' | ..=0x1f))?;
-        let end = begin + length;
+        let end = begin + plain(self.text.as_bytes().get(begin..)?)?;
         if self.text.as_bytes().get(end) == Some(&b'"') {
             self.at = end + 1;
             return self.text.get(begin..end).map(Cow::Borrowed);
@@ -218,14 +228,28 @@ impl<'t> Reader<'t> {
     }
 
     fn number(&mut self) -> Option<Json<'t>> {
+        let rest = self.text.as_bytes().get(self.at..)?;
+        let (mut number, mut length) = (0, 0);
+        // Of so many digits none is beyond `i64`.
+        while length < 18
+            && let Some(digit @ b'0'..=b'9') = rest.get(length)
+        {
+            number = number * 10 + i64::from(digit - b'0');
+            length += 1;
+        }
+        let goes_on = matches!(rest.get(length), Some(b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E'));
+        if goes_on || matches!(rest.first(), None | Some(b'0' | b'-')) {
+            return self.rare_number();
+        }
+        self.at += length;
+        Some(Json::Integer(number))
+    }
+
+    fn rare_number(&mut self) -> Option<Json<'t>> {
         let rest = self.text.get(self.at..)?;
         let length = rest.bytes().position(|byte| !matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E'));
         let number = rest.get(..length.unwrap_or(rest.len()))?;
         self.at += number.len();
-        let is_plain = matches!(number.as_bytes(), [b'1'..=b'9', more @ ..] if more.len() < 18 && more.iter().all(u8::is_ascii_digit));
-        if is_plain {
-            return number.parse().ok().map(Json::Integer);
-        }
         let number: Number = serde_json::from_str(number).ok()?;
         // Beyond `i64` they are only ever found to be too large.
         number.as_i64().map(Json::Integer).or_else(|| number.as_f64().map(Json::Float))
@@ -236,6 +260,24 @@ impl<'t> Reader<'t> {
         self.at += word.len();
         is_it.then_some(value)
     }
+}
+
+/// How many bytes stand before the first one that ends a text or asks for a closer look: a quote, a backslash, a control character.
+fn plain(text: &[u8]) -> Option<usize> {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    // Eight at a time. The high bit of each that is meant is set; a borrow may set it in bytes after the first of them, never before.
+    let below = |word: u64, least: u8| word.wrapping_sub(EACH * u64::from(least)) & !word;
+    let (eights, rest) = text.as_chunks();
+    for (at, eight) in eights.iter().enumerate() {
+        let word = u64::from_le_bytes(*eight);
+        let is = |byte: u8| below(word ^ (EACH * u64::from(byte)), 1);
+        let found = (is(b'"') | is(b'\\') | below(word, b' ')) & (EACH << 7);
+        if found != 0 {
+            return Some(at * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let last = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..=0x1f))?;
+    Some(eights.len() * 8 + last)
 }
 
 #[cfg(test)]

@@ -182,10 +182,6 @@ impl Key {
         }
     }
 
-    pub(super) fn is_of(&self, secret: &Arc<SecretBytes>) -> bool {
-        matches!(&self.standing, Standing::Secret(own) if Arc::ptr_eq(own, secret))
-    }
-
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.digest == other.digest && self.kind == other.kind && self.id == other.id && self.only == other.only
     }

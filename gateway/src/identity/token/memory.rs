@@ -23,8 +23,29 @@ pub(super) struct Memory<V> {
     shards: Box<[Mutex<Shard<V>>]>,
     generation_bytes: usize,
     seen: Box<[AtomicU32]>,
-    /// Seeded anew in each process.
-    state: RandomState,
+}
+
+/// Seeded anew in each process.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Hashing(RandomState);
+
+/// A token with its hash, for every memory that is asked of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hashed<'p> {
+    presented: &'p str,
+    hash: u64,
+}
+
+impl<'p> Hashed<'p> {
+    pub(super) fn text(self) -> &'p str {
+        self.presented
+    }
+}
+
+impl Hashing {
+    pub(super) fn of<'p>(&self, presented: &'p str) -> Hashed<'p> {
+        Hashed { presented, hash: self.0.hash_one(presented) }
+    }
 }
 
 struct Shard<V> {
@@ -47,12 +68,11 @@ impl<V: Clone> Memory<V> {
             shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
             generation_bytes: bytes / SHARDS / 2,
             seen: std::iter::repeat_with(AtomicU32::default).take(SEEN).collect(),
-            state: RandomState::default(),
         }
     }
 
-    pub(super) fn get(&self, presented: &str) -> Option<V> {
-        let hash = self.state.hash_one(presented);
+    /// All that a memory is asked for must be hashed alike.
+    pub(super) fn get(&self, Hashed { presented, hash }: Hashed<'_>) -> Option<V> {
         let mut shard = self.shard(hash)?.lock();
         let is_it = |entry: &Entry<V>| *entry.presented == *presented;
         if let Some(entry) = shard.young.find(hash, is_it) {
@@ -64,8 +84,7 @@ impl<V: Clone> Memory<V> {
         Some(value)
     }
 
-    pub(super) fn insert(&self, presented: &str, value: V) {
-        let hash = self.state.hash_one(presented);
+    pub(super) fn insert(&self, Hashed { presented, hash }: Hashed<'_>, value: V) {
         if let Some(shard) = self.shard(hash) {
             shard.lock().insert(Entry { hash, presented: presented.into(), value }, self.generation_bytes);
         }
@@ -73,13 +92,12 @@ impl<V: Clone> Memory<V> {
 
     /// For what is found out anew at little cost: kept when it comes again before too many others. Where every request brings another
     /// token, nothing is kept, and nothing that is kept has to go for it.
-    pub(super) fn insert_if_again(&self, presented: &str, value: impl FnOnce() -> V) {
-        let hash = self.state.hash_one(presented);
-        let [a, b, c, d, place @ ..] = hash.to_le_bytes();
+    pub(super) fn insert_if_again(&self, hashed: Hashed<'_>, value: impl FnOnce() -> V) {
+        let [a, b, c, d, place @ ..] = hashed.hash.to_le_bytes();
         let tag = u32::from_le_bytes([a, b, c, d]) | 1;
         let place = u32::from_le_bytes(place) as usize % SEEN;
         if self.seen.get(place).is_some_and(|seen| seen.swap(tag, Ordering::Relaxed) == tag) {
-            self.insert(presented, value());
+            self.insert(hashed, value());
         }
     }
 
@@ -118,11 +136,11 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_stays_and_the_rest_makes_room() {
-        let memory = Memory::new(SHARDS * 2 * 8 * (ENTRY_BYTES + 10));
-        memory.insert("wanted", 0);
+        let (hashing, memory) = (Hashing::default(), Memory::new(SHARDS * 2 * 8 * (ENTRY_BYTES + 10)));
+        memory.insert(hashing.of("wanted"), 0);
         for number in 1..10_000 {
-            memory.insert(&format!("{number:010}"), number);
-            assert_eq!(memory.get("wanted"), Some(0));
+            memory.insert(hashing.of(&format!("{number:010}")), number);
+            assert_eq!(memory.get(hashing.of("wanted")), Some(0));
         }
         let size = |shard: &Mutex<Shard<i32>>| {
             let shard = shard.lock();
@@ -130,32 +148,32 @@ mod tests {
         };
         let kept: usize = memory.shards.iter().map(size).sum();
         assert!(kept <= SHARDS * 2 * 8, "{kept}");
-        assert_eq!(memory.get("0000000001"), None);
+        assert_eq!(memory.get(hashing.of("0000000001")), None);
     }
 
     #[test]
     fn what_came_once_is_kept_when_it_comes_again_and_not_before() {
-        let memory = Memory::new(1_000_000);
-        memory.insert_if_again("a", || unreachable!("nobody has seen it"));
-        assert_eq!(memory.get("a"), None);
-        memory.insert_if_again("a", || 1);
-        assert_eq!(memory.get("a"), Some(1));
-        memory.insert_if_again("b", || 2);
+        let (hashing, memory) = (Hashing::default(), Memory::new(1_000_000));
+        memory.insert_if_again(hashing.of("a"), || unreachable!("nobody has seen it"));
+        assert_eq!(memory.get(hashing.of("a")), None);
+        memory.insert_if_again(hashing.of("a"), || 1);
+        assert_eq!(memory.get(hashing.of("a")), Some(1));
+        memory.insert_if_again(hashing.of("b"), || 2);
         for other in 0..20 * SEEN {
-            memory.insert_if_again(&other.to_string(), || 0);
+            memory.insert_if_again(hashing.of(&other.to_string()), || 0);
         }
-        memory.insert_if_again("b", || 2);
-        assert_eq!(memory.get("b"), None, "too many came between");
+        memory.insert_if_again(hashing.of("b"), || 2);
+        assert_eq!(memory.get(hashing.of("b")), None, "too many came between");
     }
 
     #[test]
     fn only_the_whole_token_is_found_and_the_last_word_counts() {
-        let memory = Memory::new(1_000_000);
-        memory.insert("a.b.c", 1);
-        memory.insert("a.b.c", 2);
-        assert_eq!(memory.get("a.b.c"), Some(2));
+        let (hashing, memory) = (Hashing::default(), Memory::new(1_000_000));
+        memory.insert(hashing.of("a.b.c"), 1);
+        memory.insert(hashing.of("a.b.c"), 2);
+        assert_eq!(memory.get(hashing.of("a.b.c")), Some(2));
         for other in ["a.b.d", "a.b.", "a.b.cc", ""] {
-            assert_eq!(memory.get(other), None);
+            assert_eq!(memory.get(hashing.of(other)), None);
         }
     }
 }

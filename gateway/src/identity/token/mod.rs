@@ -20,6 +20,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::quality::RandomState;
 use futures::future::join_all;
 use gateway_config::clock::Clock;
 use gateway_config::model::{JwtIssuer, Timestamp};
@@ -40,7 +41,7 @@ use json::Object;
 pub(crate) use jwks::Pace;
 use jwks::{Pick, Source};
 use key::Key;
-use memory::Memory;
+use memory::{Hashed, Hashing, Memory};
 use verifier::Verifier;
 
 /// For verified tokens: fifty thousand of the usual size.
@@ -54,8 +55,9 @@ const TICK: Duration = Duration::from_secs(1);
 pub(crate) struct Tokens {
     good: Arc<Memory<Arc<Accepted>>>,
     bad: Memory<Refused>,
+    hashing: Hashing,
     headers: Headers,
-    verifiers: RwLock<HashMap<String, Arc<Verifier>>>,
+    verifiers: RwLock<HashMap<String, Arc<Verifier>, RandomState>>,
     secrets: Arc<Secrets>,
     fetcher: Arc<Fetcher>,
     introspection: Arc<Introspection>,
@@ -91,6 +93,7 @@ impl Tokens {
         Self {
             good: Arc::new(Memory::new(MEMORY_BYTES)),
             bad: Memory::new(REFUSALS_BYTES),
+            hashing: Hashing::default(),
             headers: Headers::default(),
             verifiers: RwLock::default(),
             secrets,
@@ -102,10 +105,10 @@ impl Tokens {
     }
 
     /// The verdict, if this token was judged before and what that rested on still stands. Otherwise ask [`Tokens::verify`].
-    pub(crate) fn remembered(
+    fn remembered(
         &self,
         snapshot: &Snapshot,
-        presented: &str,
+        presented: Hashed<'_>,
         now: Timestamp,
     ) -> Option<Result<Arc<Token>, Code>> {
         if let Some(accepted) = self.good.get(presented) {
@@ -134,14 +137,17 @@ impl Tokens {
         presented: &str,
         now: Timestamp,
     ) -> Option<Result<Arc<Token>, Code>> {
-        self.remembered(snapshot, presented, now).or_else(|| self.by_secret(snapshot, presented, now))
+        let hashed = self.hashing.of(presented);
+        self.remembered(snapshot, hashed, now).or_else(|| self.by_secret(snapshot, hashed, now))
     }
 
-    fn by_secret(&self, snapshot: &Snapshot, presented: &str, now: Timestamp) -> Option<Result<Arc<Token>, Code>> {
-        if Form::of(presented) != Form::Signed {
-            return None;
-        }
-        let parts = Compact::parse(presented, &self.headers)?;
+    fn by_secret(
+        &self,
+        snapshot: &Snapshot,
+        presented: Hashed<'_>,
+        now: Timestamp,
+    ) -> Option<Result<Arc<Token>, Code>> {
+        let parts = Compact::parse(presented.text(), &self.headers)?;
         if !key::is_by_secret(parts.algorithm) {
             return None;
         }
@@ -159,24 +165,30 @@ impl Tokens {
         presented: &str,
         now: Timestamp,
     ) -> Result<Arc<Token>, Code> {
-        if let Some(verdict) = self.remembered(snapshot, presented, now) {
+        let hashed = self.hashing.of(presented);
+        if let Some(verdict) = self.remembered(snapshot, hashed, now) {
             // It was another credential of the request that was not known.
             return verdict;
         }
         match Form::of(presented) {
-            Form::Signed => self.verify_signed(snapshot, presented, now).await,
+            Form::Signed => self.verify_signed(snapshot, hashed, now).await,
             Form::Opaque => {
                 let mut verifiers = self.introspecting(snapshot);
                 verifiers.sort_by(|a, b| a.name.cmp(&b.name));
-                self.introspect(snapshot, verifiers, presented, now).await
+                self.introspect(snapshot, verifiers, hashed, now).await
             }
             Form::Unacceptable => Err(Code::CredentialsInvalid),
         }
     }
 
-    async fn verify_signed(&self, snapshot: &Snapshot, presented: &str, now: Timestamp) -> Result<Arc<Token>, Code> {
+    async fn verify_signed(
+        &self,
+        snapshot: &Snapshot,
+        presented: Hashed<'_>,
+        now: Timestamp,
+    ) -> Result<Arc<Token>, Code> {
         let refused = Err(Code::CredentialsInvalid);
-        let Some(parts) = Compact::parse(presented, &self.headers) else { return refused };
+        let Some(parts) = Compact::parse(presented.text(), &self.headers) else { return refused };
         let Some(claims) = parts.claims() else { return refused };
         let Some(issuer) = claims.text("iss").and_then(|iss| snapshot.issuer_of(iss)) else { return refused };
         let verifier = self.verifier(issuer);
@@ -191,7 +203,7 @@ impl Tokens {
     /// Whether this key signed what its issuer lets count. What costs more to find out than to keep is remembered.
     fn judge(
         &self,
-        presented: &str,
+        presented: Hashed<'_>,
         parts: &Compact<'_>,
         claims: &Object<'_>,
         verifier: &Verifier,
@@ -242,21 +254,21 @@ impl Tokens {
         &self,
         snapshot: &Snapshot,
         verifiers: Vec<Arc<Verifier>>,
-        presented: &str,
+        presented: Hashed<'_>,
         now: Timestamp,
     ) -> Result<Arc<Token>, Code> {
         if verifiers.is_empty() {
             return Err(Code::CredentialsInvalid);
         }
         let start = || {
-            let (introspection, good) = (self.introspection.clone(), self.good.clone());
-            let presented = presented.to_owned();
+            let (introspection, good, hashing) = (self.introspection.clone(), self.good.clone(), self.hashing.clone());
+            let presented = presented.text().to_owned();
             Some(async move {
                 let answer = introspection.ask(&verifiers, &presented, now).await;
                 if let Answer::Active { verifier, token, until } = &answer {
                     let issuer = verifier.issuer.clone();
                     good.insert(
-                        &presented,
+                        hashing.of(&presented),
                         Arc::new(Accepted { token: token.clone(), issuer, key: None, until: *until }),
                     );
                 }
@@ -265,7 +277,7 @@ impl Tokens {
         };
         // Who asks under another generation may have other issuers to ask.
         let generation = snapshot.generation();
-        match self.asking.join((presented.into(), generation), start).await {
+        match self.asking.join((presented.text().into(), generation), start).await {
             Some(Answer::Active { token, .. }) => Ok(token),
             Some(Answer::Refused(code)) => {
                 let until = Timestamp::from_micros(now.micros().saturating_add(REFUSAL_MEMORY_MICROS));

@@ -91,13 +91,13 @@ impl Verifier {
     }
 
     fn secret_key(&self, reference: &SecretRef, last: &Mutex<Option<Arc<Key>>>, secrets: &Secrets) -> Option<Arc<Key>> {
-        let secret = secrets.resolve(reference)?;
         let mut last = last.lock();
         if let Some(key) = &*last
-            && key.is_of(&secret)
+            && key.stands()
         {
             return Some(key.clone());
         }
+        let secret = secrets.resolve(reference)?;
         if secret.expose().is_empty() {
             return None;
         }

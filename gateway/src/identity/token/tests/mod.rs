@@ -80,8 +80,12 @@ impl World {
         verified
     }
 
+    fn recalled(&self, presented: &str, now: Timestamp) -> Option<Result<Arc<Token>, Code>> {
+        self.tokens.remembered(&self.snapshot, self.tokens.hashing.of(presented), now)
+    }
+
     fn remembers(&self, presented: &str) -> bool {
-        self.tokens.remembered(&self.snapshot, presented, NOW).is_some()
+        self.recalled(presented, NOW).is_some()
     }
 }
 

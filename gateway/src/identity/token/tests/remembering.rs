@@ -10,10 +10,10 @@ async fn a_verified_token_is_remembered_until_it_expires() {
     let world = World::with(vec![JwtIssuer { leeway_seconds: 10, ..with_secret() }]).await;
     let token = signer::sign(HS256, "any", &claims());
     let verified = world.learn(&token).await;
-    let again = world.tokens.remembered(&world.snapshot, &token, seconds_later(309)).unwrap().unwrap();
+    let again = world.recalled(&token, seconds_later(309)).unwrap().unwrap();
     assert!(Arc::ptr_eq(&verified, &again));
     assert_eq!(verified.expires_at, Some(seconds_later(310)), "the leeway is part of its life");
-    let expired = world.tokens.remembered(&world.snapshot, &token, seconds_later(310));
+    let expired = world.recalled(&token, seconds_later(310));
     assert_eq!(expired, Some(Err(Code::TokenExpired)));
     assert!(!world.remembers(&token[1..]));
 }
@@ -86,7 +86,7 @@ async fn an_exact_repeat_of_a_forged_token_costs_no_second_look_at_its_signature
     let good = signer::sign(RS256, "any", &claims());
     let forged = format!("{}.{}", good.rsplit_once('.').unwrap().0, signer::encode([7; 256]));
     assert!(invalid(&world.judge(&forged).await));
-    assert_eq!(world.tokens.remembered(&world.snapshot, &forged, NOW), Some(Err(Code::CredentialsInvalid)));
+    assert_eq!(world.recalled(&forged, NOW), Some(Err(Code::CredentialsInvalid)));
     // Under another configuration it is looked at anew.
     world.configure(vec![JwtIssuer { leeway_seconds: 1, ..by_pem() }]);
     assert!(!world.remembers(&forged));
