@@ -106,7 +106,8 @@ fn read(brokers: &str, topic: &str) -> Arc<Mutex<Messages>> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).set("group.id", "test");
     // A cluster that was silent is asked again soon.
-    config.set("fetch.wait.max.ms", "100").set("socket.timeout.ms", "2000");
+    config.set("fetch.wait.max.ms", "100").set("socket.timeout.ms", "1200");
+    config.set("reconnect.backoff.ms", "20").set("reconnect.backoff.max.ms", "100");
     let consumer: BaseConsumer = config.create().unwrap();
     let mut partitions = TopicPartitionList::new();
     partitions.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
