@@ -14,6 +14,8 @@ use crate::tokens::Signing;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum PeerName {
     Bare,
+    /// Bare Pingora with the requests of `gateway-hs256`: what they cost who does not look at their tokens
+    BareTokens,
     Nginx,
     /// Its route asks for nothing
     Gateway,
@@ -32,7 +34,7 @@ impl PeerName {
     #[must_use]
     pub fn credential(self) -> Option<Credential> {
         match self {
-            Self::Bare | Self::Nginx | Self::Gateway => None,
+            Self::Bare | Self::BareTokens | Self::Nginx | Self::Gateway => None,
             Self::GatewayKey => Some(Credential::Key),
             Self::GatewayJwt => Some(Credential::Jwt),
             Self::GatewayHs256 => Some(Credential::Fresh(Signing::Hs256)),
@@ -48,7 +50,7 @@ impl PeerName {
             Self::Gateway => Some(1.05),
             Self::GatewayKey | Self::GatewayJwt => Some(1.10),
             Self::GatewayHs256 => Some(1.15),
-            Self::Bare | Self::Nginx | Self::GatewayRs256 | Self::GatewayEs256 => None,
+            Self::Bare | Self::BareTokens | Self::Nginx | Self::GatewayRs256 | Self::GatewayEs256 => None,
         }
     }
 }

@@ -30,11 +30,15 @@ const PLENTY: u32 = 1_000_000_000;
 /// A peer that is asked for `path`, `requests` times in all. `None` with a line that says why, when it is not installed.
 pub fn contender(name: PeerName, origin: SocketAddr, path: &str, requests: usize) -> anyhow::Result<Option<Contender>> {
     let Some(credential) = name.credential() else {
-        let contender = |peer: Peer| {
-            let requests = Requests::to_paths(peer.address, [path]);
-            Contender { peer, requests }
+        let Some(peer) = Peer::start(name, origin)? else { return Ok(None) };
+        let requests = match name {
+            PeerName::BareTokens => {
+                let lines = token_lines(&Signer::new(Signing::Hs256)?, requests)?;
+                Requests::with_headers(peer.address, path, lines.iter().map(String::as_str))
+            }
+            _ => Requests::to_paths(peer.address, [path]),
         };
-        return Ok(Peer::start(name, origin)?.map(contender));
+        return Ok(Some(Contender { peer, requests }));
     };
     let stack = Stack::start(None, origin, 0, 0)?;
     configure(&stack, origin)?;
@@ -104,6 +108,10 @@ fn signed(stack: &Stack, signing: Signing, requests: usize) -> anyhow::Result<Ve
     let mut application = stack.ask("GET", path.trim_end_matches("?wait=5s"), &json!(null))?.json()?;
     application["jwtClients"] = json!([{"issuer": ISSUER, "clientId": CLIENT}]);
     stack.put(&path, &application)?;
+    token_lines(&signer, requests)
+}
+
+fn token_lines(signer: &Signer, requests: usize) -> anyhow::Result<Vec<String>> {
     let line = |token: String| format!("authorization: Bearer {token}");
     Ok(signer.pool(requests)?.into_iter().map(line).collect())
 }
