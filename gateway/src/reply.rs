@@ -12,7 +12,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use serde::Serialize;
 
-use crate::request::X_REQUEST_ID;
+use crate::request::{X_REQUEST_ID, request_id};
 
 const X_GATEWAY_CODE: HeaderName = HeaderName::from_static("x-gateway-code");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -83,26 +83,44 @@ pub(crate) async fn answer(session: &mut Session, answer: Answer, frame: Frame<'
     write(session, head, answer.body).await
 }
 
-/// To who speaks plain HTTP where TLS is spoken: the whole answer, as nothing of the request was read.
+/// To who speaks plain HTTP where TLS is spoken.
 pub(crate) fn to_plain_http() -> Vec<u8> {
-    let code = Code::BadRequest.as_str();
+    to_unread(Code::BadRequest, "plain HTTP was spoken on a port for HTTPS", &[])
+}
+
+/// Says no to who sent what could not be read as a request: the whole answer, as there is no session for one.
+pub(crate) fn to_unread(code: Code, message: &str, dressed: &[(HeaderName, HeaderValue)]) -> Vec<u8> {
+    let refusal = Refusal::new(code);
+    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
+    let id = request_id(&HeaderMap::new());
     let body = Body {
-        status_code: 400,
-        error: "Bad Request",
-        code,
-        message: "plain HTTP was spoken on a port for HTTPS",
+        status_code: status.as_u16(),
+        error: status.canonical_reason().unwrap_or("Error"),
+        code: code.as_str(),
+        message,
         timestamp: SystemClock.now().to_string(),
         path: "",
-        request_id: "",
+        request_id: id.to_str().unwrap_or_default(),
         problems: &[],
     };
-    let body = serde_json::to_string(&body).unwrap_or_default();
-    let length = body.len();
-    format!(
-        "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nX-Gateway-Code: {code}\r\n\
-         Cache-Control: no-store\r\nConnection: close\r\n\r\n{body}"
-    )
-    .into_bytes()
+    let body = serde_json::to_vec(&body).unwrap_or_default();
+    let length = body.len().to_string();
+    let own: [(&str, &[u8]); 6] = [
+        ("Content-Type", b"application/json"),
+        ("Content-Length", length.as_bytes()),
+        ("X-Request-Id", id.as_bytes()),
+        ("X-Gateway-Code", code.as_str().as_bytes()),
+        ("Cache-Control", b"no-store"),
+        ("Connection", b"close"),
+    ];
+    let mut answer = format!("HTTP/1.1 {status}\r\n").into_bytes();
+    let dressed = dressed.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    for (name, value) in own.into_iter().chain(dressed) {
+        answer.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
+    }
+    answer.extend(b"\r\n");
+    answer.extend(body);
+    answer
 }
 
 /// Says no.

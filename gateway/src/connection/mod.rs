@@ -7,6 +7,7 @@
 mod frames;
 mod http2;
 mod io;
+mod parting;
 mod preface;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use http2::{Http2, options as http2_options};
 use io::Watched;
+pub(crate) use parting::part;
 pub(crate) use preface::PREFACE;
 
 const TICK: Duration = Duration::from_millis(500);

@@ -6,6 +6,7 @@
 //! Pingora's proxy, byte by byte as it came.
 
 mod exchange;
+mod strange;
 
 use std::future::poll_fn;
 use std::io;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::BytesMut;
+use gateway_config::snapshot::{Code, Refusal};
 use http::{HeaderMap, Version, header};
 use pingora::apps::{HttpServerApp, ServerApp};
 use pingora::connectors::{ConnectorOptions, TransportConnector};
@@ -28,10 +30,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::act;
-use crate::connection::{Http2, PREFACE};
+use crate::connection::{Http2, PREFACE, part};
 use crate::forward::is_for_this_hop;
 use crate::observe;
 use crate::proxy::Gateway;
+use crate::reply;
 use crate::request::RequestCtx;
 use crate::upstream::Pool;
 use exchange::Backends;
@@ -74,8 +77,12 @@ impl Relay {
         let raw = head.clone();
         let mut session = Session::new_h1_with_modules(io, &self.modules);
         session.set_pipelined_prefix(head);
-        // What can't be read is read once more by whoever answers it.
-        if !matches!(session.read_request().await, Ok(true)) || !is_short(&mut session) {
+        let read = session.read_request().await;
+        if let Some((code, why)) = strange::refusal(&read, &session) {
+            self.part(session, code, why).await;
+            return None;
+        }
+        if !matches!(read, Ok(true)) || !is_short(&mut session) {
             return self.leave(session, raw, None, shutdown).await;
         }
         let gateway = &self.gateway;
@@ -100,6 +107,20 @@ impl Relay {
         }
         let reusable = session.downstream_session.finish().await.ok()??;
         Some(reusable.into_parts().0)
+    }
+
+    /// Refuses what could not be read as a request.
+    async fn part(&self, session: Session, code: Code, why: &str) {
+        let Gateway { current, load, metrics, .. } = &self.gateway;
+        let (_counted, live) = (load.request(), current.get());
+        let defaults = live.as_ref().map(|live| live.snapshot.defaults());
+        let dressed = defaults.map(|defaults| &*defaults.security_headers).unwrap_or_default();
+        metrics.unrouted.observe(Refusal::new(code).status, 0.0);
+        metrics.refused(code);
+        tracing::debug!(code = code.as_str(), "a request that could not be read was refused: {why}");
+        if let ServerSession::H1(session) = *session.downstream_session {
+            let _ = timeout(LAST_WORDS, part(session.into_inner(), &reply::to_unread(code, why, dressed))).await;
+        }
     }
 
     /// Leaves a request to Pingora, which reads it anew.
@@ -140,7 +161,7 @@ impl ServerApp for Relay {
         }
         loop {
             let head = first_bytes(&mut io).await.ok().filter(|head| !head.is_empty())?;
-            io = if may_be_short(&head) {
+            io = if may_be_short(&head) || strange::is_strange(&head) {
                 // Boxed, so that a connection that waits has no room for it.
                 Box::pin(self.serve(io, head, shutdown)).await?
             } else {

@@ -9,11 +9,11 @@ use rustls::ServerConfig;
 use rustls::crypto::ring::Ticketer;
 use rustls::server::Acceptor;
 use rustls::version::{TLS12, TLS13};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::LazyConfigAcceptor;
 
 use super::certificates::{Certificates, Found, provider};
 use super::stream::Secured;
+use crate::connection::part;
 use crate::observe::metrics::Metrics;
 use crate::reply;
 
@@ -26,8 +26,6 @@ const HANDSHAKE: u8 = 22;
 /// Alerts (RFC 8446 §6).
 const INTERNAL_ERROR: u8 = 80;
 const UNRECOGNIZED_NAME: u8 = 112;
-/// Of what a client still sends after it was told no, before it is left alone.
-const LAST_WORDS: u64 = 64 << 10;
 
 /// What comes first on every connection to the TLS listener.
 #[derive(Debug)]
@@ -118,11 +116,4 @@ impl Tls {
 /// A record with an alert, as it is sent before anything is encrypted.
 const fn fatal(alert: u8) -> [u8; 7] {
     [21, 3, 3, 0, 2, 2, alert]
-}
-
-/// Says a last word. To close at once, with something left to read, would reset the connection and might destroy it.
-async fn part(mut io: Stream, word: &[u8]) {
-    if io.write_all(word).await.is_ok() && io.flush().await.is_ok() && AsyncWriteExt::shutdown(&mut io).await.is_ok() {
-        let _ = tokio::io::copy(&mut io.take(LAST_WORDS), &mut tokio::io::sink()).await;
-    }
 }

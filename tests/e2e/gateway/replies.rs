@@ -20,6 +20,63 @@ async fn a_refusal_has_the_shape_that_clients_rely_on() {
     assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{answer}");
 }
 
+/// Pingora's reader would refuse them with an empty answer in its own name.
+#[tokio::test]
+async fn what_cannot_be_read_as_a_request_is_refused_in_the_same_shape_and_counted() {
+    let backend = Backend::echo();
+    let stack = echoing(&backend, &[route("all").pattern("/{*rest}").to_service("echo").public()]).await;
+    let gateway = stack.gateway(0);
+    let unreadable = [
+        (400, "GET / HTTP/9\r\nHost: a\r\n\r\n"),
+        (400, "GET /\r\n\r\n"),
+        (400, "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"),
+        (400, "GET / HTTP/1.1\r\nHost : secret\r\n\r\n"),
+        (400, "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n"),
+        (400, "POST / HTTP/1.1\r\nHost: a\r\nHost: b\r\nContent-Length: 3\r\n\r\nabc"),
+        (400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc"),
+        (400, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\nabc"),
+        (400, "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        (400, "POST / HTTP/1.1\r\nHost: a\r\nbad name: secret\r\n\r\n"),
+        (405, "CONNECT b:443 HTTP/1.1\r\nHost: b:443\r\n\r\n"),
+        (400, "\u{16}\u{3}\u{1} secret\r\n\r\n"),
+    ];
+    for (status, request) in unreadable {
+        let mut connection = gateway.connect().await;
+        connection.wire().write(request.as_bytes()).await.unwrap();
+        let answer = connection.read_answer("GET").await.unwrap().expect_status(status);
+        let code = if status == 400 { "bad_request" } else { "method_not_allowed" };
+        assert_eq!(answer.header("x-gateway-code"), Some(code), "{request}: {answer}");
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{answer}");
+        let body = answer.json();
+        assert_eq!((&body["statusCode"], &body["code"]), (&status.into(), &code.into()));
+        assert!(body["requestId"].as_str().is_some_and(|id| id.len() > 8 && answer.header("x-request-id") == Some(id)));
+        assert!(body["message"].as_str().is_some_and(|message| !message.is_empty() && !message.contains("secret")));
+        assert!(!connection.is_open(), "what follows may be anything");
+    }
+    assert_eq!(backend.count(), 0);
+    let counted = gateway.metric("gatehouse_requests_total", &["route=\"-\"", "status=\"4xx\""]).await;
+    assert_eq!(counted.map(|count| count.to_string()), Some(unreadable.len().to_string()));
+}
+
+/// A head that looks odd and is none the worse for it, with and without a body behind it.
+#[tokio::test]
+async fn what_only_looks_strange_is_served() {
+    let backend = Backend::echo();
+    let stack = echoing(&backend, &[route("all").pattern("/{*rest}").to_service("echo").public()]).await;
+    for request in [
+        "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+        "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        "POST http://a/x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
+        "POST /x HTTP/1.0\r\nContent-Length: 3\r\nConnection: keep-alive\r\n\r\nabc",
+    ] {
+        let mut connection = stack.gateway(0).connect().await;
+        connection.wire().write(request.as_bytes()).await.unwrap();
+        let answer = connection.read_answer("POST").await.unwrap().expect_status(200).json();
+        assert_eq!((&answer["target"], &answer["body"]), (&"/x".into(), &"abc".into()), "{request}");
+        connection.send(&Request::get("/next")).await.unwrap().expect_status(200);
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_asks_for_problem_json_gets_it() {
     let backend = Backend::echo();
