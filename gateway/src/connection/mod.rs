@@ -4,6 +4,7 @@
 //! Pingora would set a timer for every read of every request, and start it anew with each byte, so that whoever trickles a head
 //! is never cut. Here a connection only notes since when it waits; one task for all looks at them twice a second.
 
+mod carrier;
 mod frames;
 mod http2;
 mod io;
@@ -16,10 +17,10 @@ use std::task::Waker;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use pingora::protocols::http::ServerSession;
 use pingora::protocols::{ALPN, Peek, Shutdown, Stream};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use carrier::Carrier;
 pub(crate) use http2::{Http2, options as http2_options};
 use io::Watched;
 pub(crate) use parting::part;
@@ -270,47 +271,6 @@ impl Drop for Connection {
     fn drop(&mut self) {
         if *self.marks.get_mut() & HTTP2 != 0 {
             self.watch.http2.fetch_sub(1, Ordering::AcqRel);
-        }
-    }
-}
-
-/// What a request came by, as far as it is the request's own.
-#[derive(Clone, Debug)]
-pub(crate) enum Carrier {
-    /// The whole connection, until the request is over.
-    Connection(Arc<Connection>),
-    /// A stream of HTTP/2, among others.
-    Stream(CancellationToken),
-}
-
-impl Carrier {
-    pub(crate) fn of(session: &ServerSession) -> Option<Self> {
-        if session.is_http2() {
-            return http2::end_of_request().map(Self::Stream);
-        }
-        Connection::of(session.stream()).cloned().map(Self::Connection)
-    }
-
-    /// From the next answer on it is a WebSocket.
-    pub(crate) fn follow_frames(&self) {
-        if let Self::Connection(connection) = self {
-            connection.follow_frames();
-        }
-    }
-
-    /// Ends it while a request is served. The client of a WebSocket is told in a close frame; a stream of HTTP/2 is reset.
-    pub(crate) fn end(&self) {
-        match self {
-            Self::Connection(connection) => connection.end(),
-            Self::Stream(end) => end.cancel(),
-        }
-    }
-
-    /// Ends it at once, whatever is half-way.
-    pub(crate) fn cut(&self) {
-        match self {
-            Self::Connection(connection) => connection.cut(),
-            Self::Stream(end) => end.cancel(),
         }
     }
 }
