@@ -7,7 +7,7 @@ use bytes::Bytes;
 use gateway_config::clock::{Clock, SystemClock};
 use gateway_config::model::{RetryOn, Screening};
 use gateway_config::snapshot::{Code, Decision, Outcome, Refusal};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::{FailToProxy, Session};
@@ -281,7 +281,9 @@ pub(crate) fn begin_response(
     ctx: &mut RequestCtx,
     draining: bool,
 ) -> Result<()> {
-    if head.status == StatusCode::SWITCHING_PROTOCOLS && !session.is_upgrade_req() {
+    // In HTTP/1.0 there is no such answer: Pingora would believe it on the client's side only.
+    let is_agreed = session.is_upgrade_req() && head.version >= Version::HTTP_11;
+    if head.status == StatusCode::SWITCHING_PROTOCOLS && !is_agreed {
         // The client would read whatever follows as answers to its next requests.
         return Error::e_explain(ErrorType::InvalidHTTPHeader, "the backend switches protocols unasked")
             .map_err(|error: Box<Error>| error.into_up());
@@ -296,7 +298,7 @@ pub(crate) fn begin_response(
         }
     }
     check_deadline(ctx)?;
-    reply::suit(session, head);
+    reply::suit(session, head)?;
     // Behind an interim answer another one comes.
     let extra = if head.status.is_informational() { ctx.extra.clone() } else { std::mem::take(&mut ctx.extra) };
     reply::dress(head, ctx.frame(), extra)

@@ -5,11 +5,11 @@ use gateway_config::clock::{Clock, SystemClock};
 use gateway_config::model::{Problem as FieldProblem, Respond};
 use gateway_config::snapshot::{Code, Refusal, Snapshot};
 use http::response::Parts as RespParts;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
-use pingora::Result;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
+use pingora::{Error, ErrorType, Result};
 use serde::Serialize;
 
 use crate::request::{X_REQUEST_ID, request_id};
@@ -85,11 +85,16 @@ pub(crate) async fn answer(session: &mut Session, answer: Answer, frame: Frame<'
 
 /// To who speaks plain HTTP where TLS is spoken.
 pub(crate) fn to_plain_http() -> Vec<u8> {
-    to_unread(Code::BadRequest, "plain HTTP was spoken on a port for HTTPS", &[])
+    to_unread(Code::BadRequest, "plain HTTP was spoken on a port for HTTPS", [], false)
 }
 
 /// Says no to who sent what could not be read as a request: the whole answer, as there is no session for one.
-pub(crate) fn to_unread(code: Code, message: &str, dressed: &[(HeaderName, HeaderValue)]) -> Vec<u8> {
+pub(crate) fn to_unread<'a>(
+    code: Code,
+    message: &str,
+    dressed: impl IntoIterator<Item = &'a (HeaderName, HeaderValue)>,
+    is_head_only: bool,
+) -> Vec<u8> {
     let refusal = Refusal::new(code);
     let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
     let id = request_id(&HeaderMap::new());
@@ -104,22 +109,22 @@ pub(crate) fn to_unread(code: Code, message: &str, dressed: &[(HeaderName, Heade
         problems: &[],
     };
     let body = serde_json::to_vec(&body).unwrap_or_default();
-    let length = body.len().to_string();
-    let own: [(&str, &[u8]); 6] = [
-        ("Content-Type", b"application/json"),
-        ("Content-Length", length.as_bytes()),
-        ("X-Request-Id", id.as_bytes()),
-        ("X-Gateway-Code", code.as_str().as_bytes()),
-        ("Cache-Control", b"no-store"),
-        ("Connection", b"close"),
-    ];
+    let mut headers: HeaderMap = dressed.into_iter().cloned().collect();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    headers.insert(X_REQUEST_ID, id.clone());
+    headers.insert(X_GATEWAY_CODE, HeaderValue::from_static(code.as_str()));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+    }
     let mut answer = format!("HTTP/1.1 {status}\r\n").into_bytes();
-    let dressed = dressed.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-    for (name, value) in own.into_iter().chain(dressed) {
-        answer.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
+    for (name, value) in &headers {
+        answer.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
     }
     answer.extend(b"\r\n");
-    answer.extend(body);
+    answer.extend(if is_head_only { Vec::new() } else { body });
     answer
 }
 
@@ -281,26 +286,41 @@ pub(crate) fn event_stream(session: &mut Session, frame: Frame<'_>) -> Result<Bo
         // Without a length its end would be the connection's.
         head.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
     }
-    suit(session, &mut head);
+    suit(session, &mut head)?;
     Ok(head)
 }
 
 /// Says a head in the gateway's own version (RFC 9110 §2.5), and in no form that the client's does not know: HTTP/1.0 has neither chunks
 /// nor interim answers (RFC 9112 §6.1, RFC 9110 §15.2), so there the end of a body without a length is the connection's.
-pub(crate) fn suit(session: &mut Session, head: &mut ResponseHeader) {
+pub(crate) fn suit(session: &mut Session, head: &mut ResponseHeader) -> Result<()> {
+    let came_by_http2 = head.version > Version::HTTP_11;
     if head.version < Version::HTTP_11 {
         head.set_version(Version::HTTP_11);
     }
     if session.req_header().version >= Version::HTTP_11 {
-        return;
+        return Ok(());
     }
     if let ServerSession::H1(client) = session.as_downstream_mut() {
         client.set_ignore_info_resp(true);
     }
     head.remove_header(&header::TRANSFER_ENCODING);
-    if !head.status.is_informational() && !head.headers.contains_key(header::CONTENT_LENGTH) {
-        session.set_keepalive(None);
+    if has_no_body(session, head) || head.headers.contains_key(header::CONTENT_LENGTH) {
+        return Ok(());
     }
+    session.set_keepalive(None);
+    if came_by_http2 {
+        // Pingora makes chunks of it, whatever is said here.
+        let why = "an answer of HTTP/2 without a length is for no client of HTTP/1.0";
+        return Error::e_explain(ErrorType::InvalidHTTPHeader, why).map_err(|error: Box<Error>| error.into_up());
+    }
+    Ok(())
+}
+
+/// Nothing follows this head, whatever it says.
+pub(crate) fn has_no_body(session: &Session, head: &ResponseHeader) -> bool {
+    session.req_header().method == Method::HEAD
+        || matches!(head.status.as_u16(), 204 | 304)
+        || head.status.is_informational()
 }
 
 fn begin(status: StatusCode, content_type: &str, frame: Frame<'_>) -> Result<Box<ResponseHeader>> {

@@ -100,14 +100,17 @@ impl Kafka {
     }
 }
 
-/// Takes in all that carries an id, until nobody wants it any more. From the first message on: the mock keeps 5 MiB of a partition and
+/// Takes in all that comes, until nobody wants it any more. From the first message on: the mock keeps 5 MiB of a partition and
 /// forgets the oldest for the next, so who only reads at the end may find little.
 fn read(brokers: &str, topic: &str) -> Arc<Mutex<Messages>> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).set("group.id", "test");
     // A cluster that was silent is asked again soon.
     config.set("fetch.wait.max.ms", "100").set("socket.timeout.ms", "1200");
-    config.set("reconnect.backoff.ms", "20").set("reconnect.backoff.max.ms", "100");
+    config
+        .set("reconnect.backoff.ms", "20")
+        .set("reconnect.backoff.max.ms", "100")
+        .set("auto.offset.reset", "earliest");
     let consumer: BaseConsumer = config.create().unwrap();
     let mut partitions = TopicPartitionList::new();
     partitions.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
@@ -119,10 +122,9 @@ fn read(brokers: &str, topic: &str) -> Arc<Mutex<Messages>> {
             // An error is a broker that it has not found yet, or that is silent.
             let Some(Ok(message)) = consumer.poll(QUIET) else { continue };
             let id = message.headers().and_then(|headers| headers.iter().find(|header| header.key == "ce_id")?.value);
-            if let Some(id) = id {
-                let id = String::from_utf8(id.to_vec()).expect("an id is text");
-                all.lock().unwrap().push((id, message.payload().unwrap_or_default().to_vec()));
-            }
+            // Without an id it is nothing that the gateway may have published.
+            let id = String::from_utf8(id.unwrap_or_default().to_vec()).expect("an id is text");
+            all.lock().unwrap().push((id, message.payload().unwrap_or_default().to_vec()));
         }
     });
     all

@@ -53,7 +53,8 @@ impl<'h> Presented<'h> {
             None => None,
             Some(line) => {
                 // What no token may hold is found by whoever reads it; `to_str` would look for it at each byte.
-                let token = std::str::from_utf8(line.as_bytes()).ok().and_then(|line| line.get(7..)).map(str::trim);
+                let line = std::str::from_utf8(line.as_bytes()).ok().and_then(|line| line.get(7..));
+                let token = line.map(|token| token.trim_matches([' ', '\t']));
                 Some(token.filter(|token| !token.is_empty()).ok_or(Code::CredentialsInvalid)?)
             }
         };
@@ -229,5 +230,7 @@ mod tests {
         assert_eq!(presented(&[(authorization(), "Basic a"), (authorization(), "Bearer b")]), bad);
         assert_eq!(presented(&[(authorization(), "Bearer ")]), bad);
         assert_eq!(presented(&[(authorization(), "Bearer")]), bad);
+        let spaced = "Bearer \u{a0}t\u{3000}";
+        assert_eq!(presented(&[(authorization(), spaced)]), Ok((None, Some("\u{a0}t\u{3000}".to_owned()))), "no token");
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gateway_config::model::Protocol;
 use gateway_config::snapshot::Outcome;
-use http::{Method, header};
+use http::header;
 use pingora::connectors::TransportConnector;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
@@ -15,6 +15,7 @@ use pingora::{Error, ErrorType, Result};
 
 use crate::act;
 use crate::proxy::Gateway;
+use crate::reply;
 use crate::request::RequestCtx;
 use crate::upstream::Pool;
 
@@ -162,12 +163,9 @@ async fn begin(
 
 /// An answer that ends with its connection is sent in chunks, so that the client's stays.
 fn frame(session: &Session, head: &mut ResponseHeader) -> Result<()> {
-    let has_no_body = session.req_header().method == Method::HEAD
-        || matches!(head.status.as_u16(), 204 | 304)
-        || head.status.is_informational();
     let is_framed =
         head.headers.contains_key(header::TRANSFER_ENCODING) || head.headers.contains_key(header::CONTENT_LENGTH);
-    if has_no_body || is_framed {
+    if reply::has_no_body(session, head) || is_framed {
         return Ok(());
     }
     head.insert_header(header::TRANSFER_ENCODING, "chunked")

@@ -79,7 +79,7 @@ impl Relay {
         session.set_pipelined_prefix(head);
         let read = session.read_request().await;
         if let Some((code, why)) = strange::refusal(&read, &session) {
-            self.part(session, code, why).await;
+            self.part(session, &raw, code, why).await;
             return None;
         }
         if !matches!(read, Ok(true)) || !is_short(&mut session) {
@@ -110,17 +110,20 @@ impl Relay {
     }
 
     /// Refuses what could not be read as a request.
-    async fn part(&self, session: Session, code: Code, why: &str) {
+    async fn part(&self, session: Session, raw: &[u8], code: Code, why: &str) {
         let Gateway { current, load, metrics, .. } = &self.gateway;
         let (_counted, live) = (load.request(), current.get());
-        let defaults = live.as_ref().map(|live| live.snapshot.defaults());
-        let dressed = defaults.map(|defaults| &*defaults.security_headers).unwrap_or_default();
         metrics.unrouted.observe(Refusal::new(code).status, 0.0);
         metrics.refused(code);
         tracing::debug!(code = code.as_str(), "a request that could not be read was refused: {why}");
-        if let ServerSession::H1(session) = *session.downstream_session {
-            let _ = timeout(LAST_WORDS, part(session.into_inner(), &reply::to_unread(code, why, dressed))).await;
-        }
+        let ServerSession::H1(session) = *session.downstream_session else { return };
+        let io = session.into_inner();
+        let defaults = live.as_ref().map(|live| live.snapshot.defaults());
+        let is_tls = io.get_ssl_digest().is_some();
+        let over_tls = defaults.filter(|_| is_tls).map(|defaults| &*defaults.tls_headers).unwrap_or_default();
+        let dressed = defaults.map(|defaults| &*defaults.security_headers).unwrap_or_default();
+        let answer = reply::to_unread(code, why, dressed.iter().chain(over_tls), strange::asks_for_a_head(raw));
+        let _ = timeout(LAST_WORDS, part(io, &answer)).await;
     }
 
     /// Leaves a request to Pingora, which reads it anew.

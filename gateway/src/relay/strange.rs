@@ -13,14 +13,26 @@ const FIELDS: usize = 64;
 const END: &[u8] = b"\r\n\r\n";
 
 /// Whether these first bytes hold a whole head that may be refused. A cheap look, which doubts too much: who doubts reads it as Pingora does. What
-/// comes in pieces is left to Pingora, also to refuse.
+/// comes in pieces is left to Pingora, also to refuse: whoever doubts must not have to read on.
 pub(super) fn is_strange(bytes: &[u8]) -> bool {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS];
     let mut request = httparse::Request::new(&mut []);
     match request.parse_with_uninit_headers(bytes, &mut fields) {
         Ok(status) => status.is_complete() && may_be_refused(&request),
-        Err(_) => bytes.windows(END.len()).any(|window| window == END),
+        // Empty lines may stand before a request, and end nothing.
+        Err(_) => begun(bytes).windows(END.len()).any(|window| window == END),
     }
+}
+
+/// From the first line on that is not empty.
+fn begun(bytes: &[u8]) -> &[u8] {
+    let first = bytes.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or(bytes.len());
+    bytes.get(first..).unwrap_or_default()
+}
+
+/// Whether no answer to these bytes may have a body.
+pub(super) fn asks_for_a_head(bytes: &[u8]) -> bool {
+    begun(bytes).starts_with(b"HEAD ")
 }
 
 fn may_be_refused(request: &httparse::Request<'_, '_>) -> bool {
@@ -43,8 +55,9 @@ fn may_be_refused(request: &httparse::Request<'_, '_>) -> bool {
             _ => {}
         }
     }
-    let is_path = request.path.is_some_and(|path| path.starts_with('/'));
-    !is_path || hosts != 1 || lengths + codings > 1 || !are_plain
+    let is_path = |path: &str| path.starts_with('/') && !path.contains(['"', '<', '>', '`']);
+    let is_tunnel = request.method == Some("CONNECT");
+    is_tunnel || !request.path.is_some_and(is_path) || hosts != 1 || lengths + codings > 1 || !are_plain
 }
 
 /// Why a request is refused of which this came when it was read; `None`: somebody else has to answer it, or nobody is there.
@@ -67,7 +80,7 @@ fn why(error: &Error) -> &'static str {
         Some(httparse::Error::Version) => "the request is of no version of HTTP that is spoken here",
         Some(httparse::Error::TooManyHeaders) => "the request has too many headers",
         Some(_) => "the request's first line can't be read",
-        None => "the request's host or length can be read in two ways, or in none",
+        None => "the request's target, host or length can be read in two ways, or in none",
     }
 }
 
@@ -84,6 +97,8 @@ mod tests {
             // In pieces.
             "POST /a HTTP/1.1\r\nHost: a\r\nHost: b\r\n",
             "POST /a HTTP/9",
+            &format!("\r\n\r\nGET /a HTTP/1.1\r\n{}", "a: b\r\n".repeat(FIELDS + 1)),
+            "\r\n\r\n",
             "",
         ] {
             assert!(!is_strange(usual.as_bytes()), "{usual}");
@@ -103,6 +118,8 @@ mod tests {
             "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
             "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
             "POST http://b/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "POST /<b> HTTP/1.1\r\nHost: a\r\n\r\n",
+            "CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n",
             "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n",
             "POST / HTTP/9\r\nHost: a\r\n\r\n",
             "POST / HTTP/1.1\r\nHost : a\r\n\r\n",

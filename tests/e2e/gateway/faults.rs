@@ -5,6 +5,8 @@ use std::time::Duration;
 use e2e::client::Failure;
 use e2e::{Answer, Backend, Fault, Gateway, Load, Request, Stack, eventually, route, service};
 use serde_json::json;
+
+use super::echoing;
 use tokio::task::JoinHandle;
 
 /// Longer than the client waits.
@@ -103,6 +105,19 @@ async fn a_backend_that_gives_no_valid_answer_is_502() {
         assert_eq!(answer.status, 502, "{fault:?}: {answer}");
         assert!(answer.code().is_some_and(|code| code.starts_with("upstream_")), "{fault:?}: {answer}");
     }
+}
+
+/// There is none in HTTP/1.0, and Pingora would switch on one side only.
+#[tokio::test]
+async fn a_101_of_http_1_0_does_not_reach_the_client_either() {
+    let backend = Backend::raw(|mut wire| async move {
+        let _ = wire.read_head().await;
+        let _ = wire.write(b"HTTP/1.0 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n").await;
+        let _ = wire.read_some().await;
+    });
+    let stack = echoing(&backend, &[route("all").pattern("/{*rest}").to_service("echo").public()]).await;
+    let upgrade = Request::get("/").header("Connection", "Upgrade").header("Upgrade", "x");
+    stack.gateway(0).send(&upgrade).await.expect_status(502);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What goes through to the backend and back, and what does not.
 
 use e2e::wire::{Framing, Wire};
-use e2e::{Answer, Backend, Gate, Reply, Request, Stack, route};
+use e2e::{Answer, Backend, Gate, Reply, Request, Stack, route, service};
 use serde_json::Value;
 
 use super::echoing;
@@ -273,12 +273,25 @@ async fn who_speaks_http_1_0_gets_neither_chunks_nor_interim_answers() {
 
 #[tokio::test]
 async fn who_speaks_http_1_0_may_keep_a_connection_whose_answers_have_a_length() {
-    let backend = Backend::http().otherwise(|_| Reply::text("hello")).start();
+    let backend = Backend::http().route("/same", |_| Reply::status(304)).otherwise(|_| Reply::text("hello")).start();
     let stack = open(&backend).await;
     let mut connection = stack.gateway(0).connect().await;
-    for _ in 0..2 {
-        connection.wire().write(b"GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n").await.unwrap();
-        let answer = connection.read_answer("GET").await.unwrap().expect_status(200);
-        assert_eq!((answer.text().as_str(), answer.header("connection")), ("hello", Some("keep-alive")));
+    for (path, status, body) in [("/", 200, "hello"), ("/same", 304, ""), ("/", 200, "hello")] {
+        let request = format!("GET {path} HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n");
+        connection.wire().write(request.as_bytes()).await.unwrap();
+        let answer = connection.read_answer("GET").await.unwrap().expect_status(status);
+        assert_eq!((answer.text().as_str(), answer.header("connection")), (body, Some("keep-alive")));
     }
+}
+
+/// Pingora would make chunks of it.
+#[tokio::test]
+async fn an_answer_of_http_2_without_a_length_is_refused_to_who_speaks_http_1_0() {
+    let backend = Backend::grpc(&Gate::default());
+    let stack = Stack::start().await;
+    let echo = service("echo").url(backend.url()).set("protocol", "h2c");
+    stack.put(&[echo, route("all").pattern("/{*rest}").to_service("echo").public()]).await;
+    let came = all_that_comes(&stack, "GET /x HTTP/1.0\r\nHost: a\r\n\r\n").await;
+    assert!(came.starts_with("HTTP/1.1 502 ") && came.contains("upstream_invalid"), "{came}");
+    assert!(!came.to_lowercase().contains("transfer-encoding"), "{came}");
 }

@@ -1,5 +1,6 @@
 //! The answers that the gateway makes itself.
 
+use e2e::eventually::DEADLINE;
 use e2e::{Backend, Request, route};
 
 use super::echoing;
@@ -38,11 +39,15 @@ async fn what_cannot_be_read_as_a_request_is_refused_in_the_same_shape_and_count
         (400, "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
         (400, "POST / HTTP/1.1\r\nHost: a\r\nbad name: secret\r\n\r\n"),
         (405, "CONNECT b:443 HTTP/1.1\r\nHost: b:443\r\n\r\n"),
+        (400, "POST /<b> HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"),
+        (405, "CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n"),
         (400, "\u{16}\u{3}\u{1} secret\r\n\r\n"),
     ];
     for (status, request) in unreadable {
         let mut connection = gateway.connect().await;
-        connection.wire().write(request.as_bytes()).await.unwrap();
+        // Whatever follows may be anything.
+        let more = format!("{request}GET /more HTTP/1.1\r\nHost: a\r\n\r\n");
+        connection.wire().write(more.as_bytes()).await.unwrap();
         let answer = connection.read_answer("GET").await.unwrap().expect_status(status);
         let code = if status == 400 { "bad_request" } else { "method_not_allowed" };
         assert_eq!(answer.header("x-gateway-code"), Some(code), "{request}: {answer}");
@@ -51,11 +56,46 @@ async fn what_cannot_be_read_as_a_request_is_refused_in_the_same_shape_and_count
         assert_eq!((&body["statusCode"], &body["code"]), (&status.into(), &code.into()));
         assert!(body["requestId"].as_str().is_some_and(|id| id.len() > 8 && answer.header("x-request-id") == Some(id)));
         assert!(body["message"].as_str().is_some_and(|message| !message.is_empty() && !message.contains("secret")));
-        assert!(!connection.is_open(), "what follows may be anything");
+        let rest = tokio::time::timeout(DEADLINE, connection.wire().read_to_end()).await;
+        assert_eq!(rest.expect("the connection ends").unwrap_or_default(), "");
     }
     assert_eq!(backend.count(), 0);
     let counted = gateway.metric("gatehouse_requests_total", &["route=\"-\"", "status=\"4xx\""]).await;
     assert_eq!(counted.map(|count| count.to_string()), Some(unreadable.len().to_string()));
+}
+
+#[tokio::test]
+async fn who_asks_for_a_head_gets_no_body_also_when_that_cannot_be_read() {
+    let backend = Backend::echo();
+    let stack = echoing(&backend, &[]).await;
+    let mut connection = stack.gateway(0).connect().await;
+    connection.wire().write(b"HEAD / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n").await.unwrap();
+    let all = tokio::time::timeout(DEADLINE, connection.wire().read_to_end()).await.expect("an end").unwrap();
+    let all = String::from_utf8_lossy(&all);
+    assert!(all.starts_with("HTTP/1.1 400 Bad Request\r\n") && all.ends_with("\r\n\r\n"), "{all}");
+}
+
+/// Empty lines before it, more fields than are looked at, and an end that comes later: nothing of it is lost, and what is judged is what is sent.
+#[tokio::test]
+async fn a_head_in_pieces_is_read_whole_however_it_begins() {
+    let backend = Backend::echo();
+    let stack = echoing(&backend, &[route("all").pattern("/{*rest}").to_service("echo").public()]).await;
+    let fields = "a: b\r\n".repeat(65);
+    for (begin, end) in [
+        (format!("\r\n\r\nGET /x HTTP/1.1\r\n{fields}"), "Host: a\r\n\r\n"),
+        (format!("\r\n\r\nPOST /x HTTP/1.1\r\n{fields}"), "Host: a\r\nContent-Length: 3\r\n\r\nabc"),
+    ] {
+        let mut connection = stack.gateway(0).connect().await;
+        connection.wire().write(begin.as_bytes()).await.unwrap();
+        // Whatever was sent before this is answered has been read.
+        stack.gateway(0).get("/between").await.expect_status(200);
+        connection.wire().write(end.as_bytes()).await.unwrap();
+        let answer = connection.read_answer("GET").await.unwrap().expect_status(200).json();
+        let body = if end.ends_with("abc") { "abc" } else { "" };
+        assert_eq!((&answer["target"], &answer["body"]), (&"/x".into(), &body.into()));
+        assert_eq!(answer["headers"].as_array().unwrap().iter().filter(|field| field[0] == "a").count(), 65);
+        connection.send(&Request::get("/next")).await.unwrap().expect_status(200);
+    }
 }
 
 /// A head that looks odd and is none the worse for it, with and without a body behind it.
