@@ -149,22 +149,24 @@ impl Sync {
         if self.refuses(head.format, &spoilt) {
             return;
         }
-        // Compiling ten thousand routes takes a while, and this runtime also answers health checks.
-        let compiled = tokio::task::spawn_blocking(move || compile(&configuration, head.generation)).await;
-        match compiled {
-            Ok(Ok(snapshot)) => {
+        let live = self.current.get();
+        let before = live.as_ref().map(|live| (live.snapshot.generation(), live.snapshot.digest()));
+        // Compiling ten thousand routes takes a while, and this runtime also answers health checks. What is served already is not compiled
+        // once more: that would hold it twice.
+        let compiled = tokio::task::spawn_blocking(move || {
+            let is_served = before == Some((head.generation, configuration.digest()));
+            (!is_served).then(|| compile(&configuration, head.generation))
+        });
+        match compiled.await {
+            Ok(Some(Ok(snapshot))) => {
                 self.status.mend(Reason::ConfigurationRefused);
-                let live = self.current.get();
-                let is_same = live.as_ref().is_some_and(|live| {
-                    live.snapshot.digest() == snapshot.digest() && live.snapshot.generation() == snapshot.generation()
-                });
-                if is_same {
-                    self.status.set_source(Source::Database);
-                } else {
-                    self.swap_whole(live.as_deref(), snapshot, Source::Database).await;
-                }
+                self.swap_whole(live.as_deref(), snapshot, Source::Database).await;
             }
-            Ok(Err(problems)) => self.refuse(&problems),
+            Ok(Some(Err(problems))) => self.refuse(&problems),
+            Ok(None) => {
+                self.status.mend(Reason::ConfigurationRefused);
+                self.status.set_source(Source::Database);
+            }
             Err(error) => tracing::error!(%error, "compiling the configuration failed"),
         }
     }
