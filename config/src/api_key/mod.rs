@@ -8,5 +8,5 @@
 mod hash;
 mod text;
 
-pub use hash::{Argon2Settings, HashError, HashedKey, Hasher, hash, verify};
+pub use hash::{Argon2Settings, HashError, HashedKey, Hasher, hash, nobodys, verify};
 pub use text::{ChecksumKey, KEY_LENGTH, KeyText, NewKey, PREFIX_LENGTH, Presented, Shaped, generate, parse, shape};

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use gateway_config::api_key::{ChecksumKey, HashedKey, NewKey, Presented, hash, parse, shape};
+use gateway_config::api_key::{ChecksumKey, HashedKey, NewKey, Presented, nobodys, parse, shape};
 use gateway_config::master_key::MasterKey;
 use gateway_config::model::{ApiKey, Id, Timestamp};
 use gateway_config::snapshot::{Code, CompiledApplication, KeyOf, Snapshot};
@@ -34,8 +34,8 @@ pub(super) struct Verifier {
     wrong: Wrong,
     lanes: Lanes,
     flights: Flights<Verdict>,
-    /// The hash of a key that nobody has: what is unknown takes as long as what is wrong.
-    decoy: String,
+    /// Verified where there is no key: what is unknown takes as long as what is wrong.
+    nobodys: String,
     /// As the last request saw it.
     second: AtomicI64,
 }
@@ -50,8 +50,6 @@ enum Verdict {
 
 impl Verifier {
     pub(super) fn new(master: &MasterKey, settings: &KeySettings) -> Self {
-        let decoy = hash(&rand::random::<[u8; 32]>(), &settings.argon2);
-        let decoy = decoy.inspect_err(|error| tracing::error!(%error, "the settings of argon2 make no hash"));
         let as_size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
         Self {
             checksum: ChecksumKey::of(master),
@@ -60,7 +58,7 @@ impl Verifier {
             wrong: Wrong::new(settings.wrong_keys_per_minute),
             lanes: Lanes::new(settings.at_once(), as_size(settings.argon2_queue)),
             flights: Flights::default(),
-            decoy: decoy.unwrap_or_default(),
+            nobodys: nobodys(&settings.argon2),
             second: AtomicI64::new(0),
         }
     }
@@ -130,7 +128,7 @@ impl Verifier {
             None if is_charged => Lane::Doubt,
             Some(_) | None => return Verdict::Wrong,
         };
-        let stored = key.map_or_else(|| self.decoy.clone(), |key| key.api_key_hash.clone());
+        let stored = key.map_or_else(|| self.nobodys.clone(), |key| key.api_key_hash.clone());
         let verified = self.lanes.verify(lane, presented.whole().into(), stored).await;
         if is_charged && !matches!(verified, Ok(Ok(false))) {
             self.wrong.refund(address, now);
