@@ -12,7 +12,7 @@ use super::deadline::within;
 use super::session::{Backend, Purpose, Session};
 use super::signing::{self, SigningKeyRow};
 use super::{
-    Head, Loaded, NewGeneration, Options, Page, ReadTransaction, Result, Since, Store, StoreError, Watch,
+    Head, Loaded, NewGeneration, Options, Page, ReadTransaction, Result, Since, Store, StoreError, Survey, Watch,
     WriteTransaction,
 };
 use super::{audit, node, read, usage, write, write_many};
@@ -180,6 +180,10 @@ impl ReadTransaction for Reading {
         read::load_since(&mut *self.session, generation).await
     }
 
+    async fn survey(&mut self) -> Result<Survey> {
+        read::survey(&mut *self.session).await
+    }
+
     async fn end(self: Box<Self>) -> Result<()> {
         self.session.commit(None).await
     }
@@ -212,6 +216,10 @@ impl ReadTransaction for Writing {
 
     async fn load_since(&mut self, generation: u64) -> Result<Since> {
         self.reading.load_since(generation).await
+    }
+
+    async fn survey(&mut self) -> Result<Survey> {
+        self.reading.survey().await
     }
 
     async fn end(self: Box<Self>) -> Result<()> {

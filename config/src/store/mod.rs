@@ -120,6 +120,15 @@ pub struct Loaded {
     pub spoilt: Vec<Problem>,
 }
 
+/// All rows as they stand, looked at without being kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Survey {
+    /// Of the configuration that they make.
+    pub digest: Digest,
+    /// Rows that could not be read; they are missing from the digest.
+    pub spoilt: Vec<Problem>,
+}
+
 /// What happened after a generation.
 #[derive(Clone, Debug)]
 pub enum Since {
@@ -225,6 +234,9 @@ pub trait ReadTransaction: Send {
     async fn load(&mut self) -> Result<Loaded>;
 
     async fn load_since(&mut self, generation: u64) -> Result<Since>;
+
+    /// Whether [`ReadTransaction::load`] would bring what is known, at a fraction of its memory.
+    async fn survey(&mut self) -> Result<Survey>;
 
     /// Gives the connection back. A transaction that is dropped closes it.
     async fn end(self: Box<Self>) -> Result<()>;

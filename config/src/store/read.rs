@@ -10,13 +10,15 @@ use super::record::{Family, by_parent, item};
 use super::session::{Cell, Record, Session};
 use super::statement::statements;
 use super::table::Holds;
-use super::{Head, Loaded, Page, Result, Since, StoreError};
+use super::{Head, Loaded, Page, Result, Since, StoreError, Survey};
 
 pub(super) const READ_HEAD: &str = "SELECT generation, digest, format_version FROM config_head WHERE id = 1";
 const READ_TOUCHED: &str = "SELECT number, touched FROM config_generation WHERE number > $1 ORDER BY number LIMIT 1001";
 
 /// Further behind than this, in generations or in entities, loading everything is cheaper than catching up.
 const CATCH_UP: usize = 1000;
+/// Rows that are held at once while all are read.
+const WINDOW: usize = 500;
 
 pub(super) async fn head(session: &mut dyn Session, sql: &'static str) -> Result<Head> {
     let shape = [Holds::Integer, Holds::Text, Holds::Integer];
@@ -41,31 +43,61 @@ pub(super) async fn head(session: &mut dyn Session, sql: &'static str) -> Result
 pub(super) async fn load(session: &mut dyn Session) -> Result<Loaded> {
     let mut loaded = Loaded { head: head(session, READ_HEAD).await?, ..Loaded::default() };
     for kind in Kind::ALL {
-        let (items, spoilt) = all(session, kind).await?;
-        for item in items {
-            loaded.configuration.put(item);
-        }
-        loaded.spoilt.extend(spoilt);
+        let take = |read| match read {
+            Ok(item) => drop(loaded.configuration.put(item)),
+            Err(problem) => loaded.spoilt.push(problem),
+        };
+        each(session, kind, take).await?;
     }
     Ok(loaded)
 }
 
+/// The digest of what [`load`] would bring, of which no more than a window is held at any time.
+pub(super) async fn survey(session: &mut dyn Session) -> Result<Survey> {
+    // The defaults exist also without a row.
+    let unwritten = Configuration::default().digest();
+    let mut survey = Survey { digest: unwritten, spoilt: Vec::new() };
+    for kind in Kind::ALL {
+        let replaced = if kind == Kind::Defaults { unwritten } else { Digest::default() };
+        let take = |read: Result<Item, Problem>| match read {
+            Ok(item) => survey.digest = survey.digest.minus(replaced).plus(item.digest()),
+            Err(problem) => survey.spoilt.push(problem),
+        };
+        each(session, kind, take).await?;
+    }
+    Ok(survey)
+}
+
 /// Every entity of the kind, in the order of names, and what is wrong with the rows that can't be read.
 pub(super) async fn all(session: &mut dyn Session, kind: Kind) -> Result<(Vec<Item>, Vec<Problem>)> {
+    let (mut items, mut spoilt) = (Vec::new(), Vec::new());
+    let take = |read| match read {
+        Ok(item) => items.push(item),
+        Err(problem) => spoilt.push(problem),
+    };
+    each(session, kind, take).await?;
+    Ok((items, spoilt))
+}
+
+/// Shows every entity of the kind, in the order of names. Rows take several times the memory of what is made of them, so only a window of them
+/// is held at once. By their number and not behind a name: of a row that was spoilt by hand, the name may be what can't be read.
+async fn each(session: &mut dyn Session, kind: Kind, mut take: impl FnMut(Result<Item, Problem>)) -> Result<()> {
     let known = statements(kind);
-    let rows = session.fetch(&known.all, Vec::new(), &known.shape).await?;
-    let mut families = Vec::with_capacity(known.children.len());
-    for child in &known.children {
-        families.push(by_parent(session.fetch(&child.all, Vec::new(), &child.shape).await?));
-    }
-    let (mut items, mut spoilt) = (Vec::with_capacity(rows.len()), Vec::new());
-    for row in rows {
-        match item(kind, row, &mut families) {
-            Ok(item) => items.push(item),
-            Err(problem) => spoilt.push(problem),
+    for before in (0..).step_by(WINDOW) {
+        let number = |number| Cell::Integer(i64::try_from(number).ok());
+        let cells = vec![number(WINDOW), number(before)];
+        let rows = session.fetch(&known.window, cells.clone(), &known.shape).await?;
+        let is_last = rows.len() < WINDOW;
+        let mut families = Vec::with_capacity(known.children.len());
+        for child in &known.children {
+            families.push(by_parent(session.fetch(&child.of_window, cells.clone(), &child.shape).await?));
+        }
+        rows.into_iter().map(|row| item(kind, row, &mut families)).for_each(&mut take);
+        if is_last {
+            break;
         }
     }
-    Ok((items, spoilt))
+    Ok(())
 }
 
 pub(super) async fn load_since(session: &mut dyn Session, generation: u64) -> Result<Since> {

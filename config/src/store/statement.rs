@@ -15,8 +15,8 @@ pub(super) const MANY: usize = 64;
 #[derive(Debug)]
 pub(super) struct Statements {
     pub table: &'static Table,
-    /// All rows. Columns: the table's, then the row's format.
-    pub all: String,
+    /// A window of all rows: $1 of them, behind the first $2. Columns: the table's, then the row's format.
+    pub window: String,
     /// $1: the name.
     pub one: String,
     /// $1: behind this name; $2: a LIKE pattern in lower case; $3: at most so many.
@@ -29,7 +29,7 @@ pub(super) struct Statements {
     pub delete: String,
     /// [`MANY`] names.
     pub delete_many: String,
-    /// What the columns of `all`, `one` and `page` hold.
+    /// What the columns of `window`, `one` and `page` hold.
     pub shape: Vec<Holds>,
     pub children: Vec<ChildStatements>,
 }
@@ -38,7 +38,8 @@ pub(super) struct Statements {
 #[derive(Debug)]
 pub(super) struct ChildStatements {
     pub table: &'static ChildTable,
-    pub all: String,
+    /// Parameters as in [`Statements::window`].
+    pub of_window: String,
     /// $1: the parent's id. With the position as the last column.
     pub of_one: String,
     /// The same for every parent.
@@ -98,7 +99,8 @@ impl Statements {
         let searched: Vec<String> =
             table.searched.iter().map(|column| format!("lower({column}) LIKE $2 ESCAPE '\\'")).collect();
         let condition = format!("{named} > $1 AND ({}) ORDER BY {named} LIMIT $3", searched.join(" OR "));
-        let page_of_ids = format!("SELECT id FROM {from} WHERE {condition}");
+        let window = format!("ORDER BY {named} LIMIT $1 OFFSET $2");
+        let ids = [&window, &format!("WHERE {condition}")].map(|rows| format!("SELECT id FROM {from} {rows}"));
         let upsert = |rows: usize| {
             format!(
                 "INSERT INTO {from} ({columns}, format_version) VALUES {} ON CONFLICT ({named}) DO UPDATE SET {}",
@@ -108,7 +110,7 @@ impl Statements {
         };
         Self {
             table,
-            all: format!("SELECT {columns}, format_version FROM {from} ORDER BY {named}"),
+            window: format!("SELECT {columns}, format_version FROM {from} {window}"),
             one: format!("SELECT {columns}, format_version FROM {from} WHERE {named} = $1"),
             page: format!("SELECT {columns}, format_version FROM {from} WHERE {condition}"),
             upsert: upsert(1),
@@ -116,13 +118,14 @@ impl Statements {
             delete: format!("DELETE FROM {from} WHERE {named} = $1"),
             delete_many: format!("DELETE FROM {from} WHERE {named} IN {}", tuples(1, MANY)),
             shape: table.columns.iter().map(|column| column.holds).chain([Holds::Integer]).collect(),
-            children: table.children.iter().map(|child| ChildStatements::build(child, &page_of_ids)).collect(),
+            children: table.children.iter().map(|child| ChildStatements::build(child, &ids)).collect(),
         }
     }
 }
 
 impl ChildStatements {
-    fn build(table: &'static ChildTable, page_of_ids: &str) -> Self {
+    /// `window`, `page`: which parents are in them.
+    fn build(table: &'static ChildTable, [window, page]: &[String; 2]) -> Self {
         let ChildTable { name: from, parent, .. } = *table;
         let columns = names(table.columns);
         let shape: Vec<Holds> =
@@ -131,16 +134,19 @@ impl ChildStatements {
             let values = tuples(rows, table.columns.len() + 2);
             format!("INSERT INTO {from} ({parent}, position, {columns}) VALUES {values}")
         };
+        let of = |parents: &str| {
+            format!(
+                "SELECT {parent}, {columns} FROM {from} WHERE {parent} IN ({parents}) ORDER BY {parent}, position, id"
+            )
+        };
         Self {
             table,
-            all: format!("SELECT {parent}, {columns} FROM {from} ORDER BY {parent}, position, id"),
+            of_window: of(window),
             placed: format!("SELECT {parent}, {columns}, position FROM {from} ORDER BY {parent}, position, id"),
             of_one: format!(
                 "SELECT {parent}, {columns}, position FROM {from} WHERE {parent} = $1 ORDER BY position, id"
             ),
-            of_page: format!(
-                "SELECT {parent}, {columns} FROM {from} WHERE {parent} IN ({page_of_ids}) ORDER BY {parent}, position, id"
-            ),
+            of_page: of(page),
             insert: insert(1),
             insert_many: insert(MANY),
             delete: format!("DELETE FROM {from} WHERE id = $1"),

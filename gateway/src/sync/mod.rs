@@ -11,7 +11,7 @@ use std::time::Duration;
 use gateway_config::clock::Clock;
 use gateway_config::model::{Change, Edit, FORMAT_VERSION, Kind, Problem};
 use gateway_config::snapshot::{Snapshot, compile};
-use gateway_config::store::{Loaded, Since, Store, StoreError};
+use gateway_config::store::{Head, Loaded, Since, Store, StoreError, Survey};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -101,7 +101,7 @@ impl Sync {
                     Err(error) => self.lost_database(&error),
                 },
                 () = tokio::time::sleep_until(reconcile_at) => {
-                    self.load_all().await;
+                    self.reconcile().await;
                     reconcile_at = Instant::now() + self.reconcile_every;
                 }
             }
@@ -116,16 +116,24 @@ impl Sync {
             return self.load_all().await;
         }
         match self.store.load_since(live.snapshot.generation()).await {
-            Ok(Since::UpToDate) => self.status.mend(Reason::DatabaseAway),
-            Ok(Since::Reload) => self.load_all().await,
-            Ok(Since::Changed { head, change, spoilt }) => {
+            Ok(since) => self.follow_up(&live, since).await,
+            Err(error) => self.lost_database(&error),
+        }
+    }
+
+    /// Takes over what happened since `live`.
+    async fn follow_up(&self, live: &Live, since: Since) {
+        match since {
+            Since::UpToDate => self.status.mend(Reason::DatabaseAway),
+            Since::Reload => self.load_all().await,
+            Since::Changed { head, change, spoilt } => {
                 self.status.mend(Reason::DatabaseAway);
                 if self.refuses(head.format, &spoilt) {
                     return;
                 }
                 match live.snapshot.apply(&change) {
                     Ok(snapshot) => {
-                        self.swap_changed(&live, snapshot, &change).await;
+                        self.swap_changed(live, snapshot, &change).await;
                         if self.status.is_degraded(Reason::ConfigurationRefused) {
                             // Whether this change mended what was refused, only everything tells.
                             self.load_all().await;
@@ -135,8 +143,35 @@ impl Sync {
                     Err(_) => self.load_all().await,
                 }
             }
-            Err(error) => self.lost_database(&error),
         }
+    }
+
+    /// Rows that were edited by hand made no generation: looks at all of them, and loads everything where it is not what is served. Most
+    /// looks find nothing, and a second configuration beside the served one would take as much memory as that.
+    async fn reconcile(&self) {
+        let live = self.current.get().filter(|_| self.status.source() == Source::Database);
+        let Some(live) = live else { return self.load_all().await };
+        let (head, since, survey) = match self.look(live.snapshot.generation()).await {
+            Ok(seen) => seen,
+            Err(error) => return self.lost_database(&error),
+        };
+        self.follow_up(&live, since).await;
+        let served = self.current.get().map(|live| (live.snapshot.generation(), live.snapshot.digest()));
+        let is_sound = survey.spoilt.is_empty() && head.format <= FORMAT_VERSION;
+        if is_sound && served == Some((head.generation, survey.digest)) {
+            self.status.mend(Reason::ConfigurationRefused);
+        } else {
+            self.load_all().await;
+        }
+    }
+
+    /// What happened since `generation`, and all rows as they stand then.
+    async fn look(&self, generation: u64) -> Result<(Head, Since, Survey), StoreError> {
+        let mut reading = self.store.read().await?;
+        let (since, survey) = (reading.load_since(generation).await?, reading.survey().await?);
+        let head = reading.head();
+        reading.end().await?;
+        Ok((head, since, survey))
     }
 
     /// Loads everything, and swaps if that differs from what is served: a start, a restored database, rows edited by hand.

@@ -6,13 +6,13 @@ use crate::clock::new_id;
 use crate::model::{Configuration, DEFAULTS_NAME, Item, Kind};
 use crate::store::{Page, Result, Since, StoreError};
 
-use super::{Subject, commit, sample};
+use super::{Subject, commit, load, sample};
 
 pub(super) async fn every_field_of_every_kind_reads_back(subject: &dyn Subject) -> Result<()> {
     let store = subject.open().await;
     let items = sample::full()?;
     commit(&*store, &items, &[]).await?;
-    let loaded = store.load().await?;
+    let loaded = load(&*store).await?;
     assert_eq!(loaded.spoilt, [], "nothing is spoilt");
     let mut expected = Configuration::default();
     for item in &items {
@@ -36,7 +36,7 @@ pub(super) async fn children_read_back_in_the_order_written(subject: &dyn Subjec
         let item = sample::versions("auth", &order)?;
         commit(&*store, std::slice::from_ref(&item), &[]).await?;
         assert_eq!(store.get(Kind::Service, "auth").await?.as_ref(), Some(&item), "get keeps the order");
-        let loaded = store.load().await?.configuration;
+        let loaded = load(&*store).await?.configuration;
         assert_eq!(loaded.services.get("auth").cloned().map(Item::Service), Some(item), "load keeps the order");
     }
     Ok(())
@@ -59,7 +59,7 @@ pub(super) async fn a_put_replaces_the_entity_of_its_name(subject: &dyn Subject)
     let plain = sample::service("auth", "replaced")?;
     commit(&*store, std::slice::from_ref(&plain), &[]).await?;
     assert_eq!(store.get(Kind::Service, "auth").await?, Some(plain));
-    assert_eq!(store.load().await?.spoilt, []);
+    assert_eq!(load(&*store).await?.spoilt, []);
     Ok(())
 }
 
@@ -69,7 +69,7 @@ pub(super) async fn a_deleted_entity_leaves_nothing(subject: &dyn Subject) -> Re
     commit(&*store, &items, &[]).await?;
     let gone: Vec<(Kind, &str)> = items.iter().map(|item| (item.kind(), item.name())).collect();
     commit(&*store, &[], &gone).await?;
-    assert_eq!(store.load().await?.configuration, Configuration::default());
+    assert_eq!(load(&*store).await?.configuration, Configuration::default());
     // Children went with their parents: the same ids can be written again.
     commit(&*store, &items, &[]).await?;
     for item in items {
@@ -83,7 +83,7 @@ pub(super) async fn the_defaults_exist_without_a_row(subject: &dyn Subject) -> R
     let fresh = Configuration::default().defaults;
     assert_eq!(store.get(Kind::Defaults, DEFAULTS_NAME).await?, Some(Item::Defaults(fresh.clone())));
     assert_eq!(store.get(Kind::Defaults, "other").await?, None);
-    assert_eq!(store.load().await?.configuration.defaults, fresh);
+    assert_eq!(load(&*store).await?.configuration.defaults, fresh);
     commit(&*store, &[], &[(Kind::Defaults, DEFAULTS_NAME)]).await?;
     assert!(matches!(store.load_since(0).await?, Since::Changed { change, .. } if change.edits.len() == 1));
     Ok(())

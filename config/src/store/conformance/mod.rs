@@ -25,7 +25,7 @@ use futures::future::BoxFuture;
 
 use crate::model::{EntityChange, Item, Kind, Timestamp};
 
-use super::{NewGeneration, Result, Store, WriteTransaction};
+use super::{Loaded, NewGeneration, Result, Store, WriteTransaction};
 
 /// A fresh, migrated database under test.
 #[async_trait]
@@ -232,6 +232,15 @@ pub const CHECKS: &[(&str, Check)] = &[
         Box::pin(logins::failed_logins_are_counted_until_they_are_old_or_forgiven(subject))
     }),
 ];
+
+/// Everything that stands there; a survey sees the same.
+async fn load(store: &dyn Store) -> Result<Loaded> {
+    let mut reading = store.read().await?;
+    let (survey, loaded) = (reading.survey().await?, reading.load().await?);
+    reading.end().await?;
+    assert_eq!((survey.digest, &survey.spoilt), (loaded.configuration.digest(), &loaded.spoilt));
+    Ok(loaded)
+}
 
 /// Commits `items` and `gone` as the next generation and answers its number.
 async fn commit(store: &dyn Store, items: &[Item], gone: &[(Kind, &str)]) -> Result<u64> {

@@ -3,7 +3,7 @@
 use crate::model::{Edit, Kind};
 use crate::store::{Page, Result, Since, StoreError};
 
-use super::{Subject, commit, sample};
+use super::{Subject, commit, load, sample};
 
 pub(super) async fn a_spoilt_row_costs_only_its_entity(subject: &dyn Subject) -> Result<()> {
     let store = subject.open().await;
@@ -22,7 +22,7 @@ pub(super) async fn a_spoilt_row_costs_only_its_entity(subject: &dyn Subject) ->
     for (path, table, statement) in spoil {
         let generation = commit(&*store, &sample::full()?, &[]).await?;
         subject.execute(statement).await;
-        let loaded = store.load().await?;
+        let loaded = load(&*store).await?;
         assert_eq!(loaded.configuration.items().count(), 6, "{path}: the other five and the defaults stand");
         let [problem] = loaded.spoilt.as_slice() else { return Err(unexpected(path)) };
         assert!(problem.path.starts_with(path), "{problem}");
@@ -46,10 +46,10 @@ pub(super) async fn a_spoilt_entity_can_be_replaced_and_deleted(subject: &dyn Su
     commit(&*store, &sample::full()?, &[]).await?;
     subject.execute("UPDATE gateway_service_version SET instances = '{}'").await;
     subject.execute("UPDATE gateway_route SET target = '[]'").await;
-    assert_eq!(store.load().await?.spoilt.len(), 2);
+    assert_eq!(load(&*store).await?.spoilt.len(), 2);
     let mended = sample::versions("auth", &[(crate::clock::new_id(), "v1")])?;
     let generation = commit(&*store, std::slice::from_ref(&mended), &[(Kind::Route, "auth")]).await?;
-    assert_eq!(store.load().await?.spoilt, []);
+    assert_eq!(load(&*store).await?.spoilt, []);
     let Since::Changed { change, .. } = store.load_since(generation - 1).await? else { return Err(unexpected("auth")) };
     assert_eq!(change.edits, [Edit::Put(mended), Edit::Delete { kind: Kind::Route, name: "auth".to_owned() }]);
     Ok(())
@@ -59,7 +59,7 @@ pub(super) async fn a_row_of_a_later_format_is_not_read(subject: &dyn Subject) -
     let store = subject.open().await;
     commit(&*store, &sample::full()?, &[]).await?;
     subject.execute("UPDATE gateway_queue SET format_version = 99").await;
-    let loaded = store.load().await?;
+    let loaded = load(&*store).await?;
     assert_eq!(loaded.configuration.queues.len(), 0);
     assert!(loaded.spoilt.iter().any(|problem| problem.message.contains("format 99")), "{:?}", loaded.spoilt);
     Ok(())
