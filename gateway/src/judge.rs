@@ -10,7 +10,7 @@ use gateway_config::snapshot::{
     BodyFacts, Caller, Code, Counters, Decision, Match, Refusal, RequestFacts, Snapshot, decide, host_of,
     match_request, path,
 };
-use http::{HeaderMap, Version};
+use http::Version;
 use pingora::http::RequestHeader;
 
 use crate::identity::Presented;
@@ -22,7 +22,7 @@ pub(crate) trait Inquiry {
     fn count(&mut self, counters: &Counters) -> Option<Result<(), Refusal>>;
 
     /// Who shows these credentials.
-    fn caller(&mut self, headers: &HeaderMap, now: Timestamp) -> Option<Caller>;
+    fn caller(&mut self, presented: &Presented<'_>, now: Timestamp) -> Option<Caller>;
 }
 
 /// What comes next.
@@ -135,10 +135,14 @@ impl<'h> Sound<'h> {
 /// `None`: somebody has to look. Where nothing was found, or a browser only asks beforehand, nobody's credentials matter.
 fn caller(matched: &Match<'_>, own: Option<&Own>, inquiry: &mut impl Inquiry) -> Option<Caller> {
     let matters = matched.found.as_ref().is_ok_and(|found| !found.preflight) || own.is_some_and(Own::wants_a_caller);
-    if !matters || Presented::is_none(matched.facts.headers) {
+    if !matters {
         return Some(Caller::Anonymous);
     }
-    inquiry.caller(matched.facts.headers, matched.facts.now)
+    match Presented::of(matched.facts.headers) {
+        Ok(presented) if presented.is_none() => Some(Caller::Anonymous),
+        Ok(presented) => inquiry.caller(&presented, matched.facts.now),
+        Err(code) => Some(Caller::Rejected(code)),
+    }
 }
 
 /// What a request is for, as the client sent it.

@@ -12,6 +12,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use pingora::Result;
 use pingora::proxy::Session;
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use crate::gate::Gate;
 use crate::identity::JWKS_CACHE_CONTROL;
@@ -74,8 +75,8 @@ struct Me<'a> {
     application: Option<&'a str>,
     key: Option<MyKey<'a>>,
     subject: Option<&'a str>,
-    roles: &'a [Box<str>],
-    scopes: &'a [Box<str>],
+    roles: &'a [SmolStr],
+    scopes: &'a [SmolStr],
     expires_at: Option<Timestamp>,
     allowed_services: &'a [String],
     allowed_versions: &'a [String],

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use smol_str::SmolStr;
+
 use super::Snapshot;
 use super::application::{CompiledApplication, Rule, first_rule};
 use super::caller::{Caller, Verified};
@@ -211,7 +213,7 @@ fn check_roles(asked: &Asked<'_, '_>, caller: &Caller, trail: &mut Trail) -> Res
     }
     let access = &asked.found.route.source.access;
     let Some(caller) = caller.verified() else { return Err(Refusal::new(Code::CredentialsMissing)) };
-    let has = |held: &[Box<str>], wanted: &String| held.iter().any(|it| **it == **wanted);
+    let has = |held: &[SmolStr], wanted: &String| held.iter().any(|it| **it == **wanted);
     if !access.roles.is_empty() && !access.roles.iter().any(|role| has(caller.roles(), role)) {
         return Err(Refusal::new(Code::RoleMissing));
     }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use smol_str::SmolStr;
+
 use super::application::CompiledApplication;
 use super::code::Code;
 use crate::model::{ApiKey, Id, Timestamp};
@@ -24,15 +26,15 @@ pub struct Verified {
     pub token: Option<Arc<Token>>,
 }
 
-/// What a verified token says.
+/// What a verified token says, in short texts: one may be made for each request, and few words need an allocation of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
     /// The name of the issuer as it is configured, not the `iss` claim.
     pub issuer: Arc<str>,
-    pub subject: Option<Box<str>>,
-    pub client: Option<Box<str>>,
-    pub roles: Vec<Box<str>>,
-    pub scopes: Vec<Box<str>>,
+    pub subject: Option<SmolStr>,
+    pub client: Option<SmolStr>,
+    pub roles: Vec<SmolStr>,
+    pub scopes: Vec<SmolStr>,
     pub expires_at: Option<Timestamp>,
 }
 
@@ -54,12 +56,12 @@ impl Verified {
 
     /// Only tokens bring roles.
     #[must_use]
-    pub fn roles(&self) -> &[Box<str>] {
+    pub fn roles(&self) -> &[SmolStr] {
         self.token.as_ref().map_or(&[], |token| &token.roles)
     }
 
     #[must_use]
-    pub fn scopes(&self) -> &[Box<str>] {
+    pub fn scopes(&self) -> &[SmolStr] {
         self.token.as_ref().map_or(&[], |token| &token.scopes)
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use smol_str::SmolStr;
 
 use super::caller::Caller;
 use super::code::Code;
@@ -73,7 +74,7 @@ impl CompiledChannel {
         let verified = caller.verified().ok_or_else(|| Refusal::new(Code::CredentialsMissing))?;
         let mut wanted = Vec::with_capacity(self.rules.len());
         for rule in &self.rules {
-            let texts = |list: &[Box<str>], prefix: &str| {
+            let texts = |list: &[SmolStr], prefix: &str| {
                 list.iter().filter_map(|text| text.strip_prefix(prefix)).map(str::to_owned).collect()
             };
             let values: Vec<String> = match &rule.source {
@@ -201,7 +202,7 @@ mod tests {
     }
 
     fn ann() -> Caller {
-        let texts = |list: &[&str]| list.iter().map(|text| Box::from(*text)).collect();
+        let texts = |list: &[&str]| list.iter().map(|text| SmolStr::from(*text)).collect();
         let token = Token {
             issuer: Arc::from("main"),
             subject: Some("ann".into()),

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
+use smol_str::SmolStr;
 
 use super::caller::Verified;
 use super::service::sticky_hash;
@@ -43,7 +44,7 @@ pub enum Who {
     Application(Arc<str>),
     Key(Id<ApiKey>),
     /// The issuer's name, and the subject there.
-    Subject(Arc<str>, Box<str>),
+    Subject(Arc<str>, SmolStr),
 }
 
 impl CompiledLimit {

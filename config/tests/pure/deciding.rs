@@ -10,6 +10,7 @@ use gateway_config::snapshot::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use smol_str::SmolStr;
 
 use crate::world::{Request, item, put};
 
@@ -116,11 +117,11 @@ fn who_is_not_let_in_by_name_stays_out() {
 }
 
 fn token() -> impl Strategy<Value = Token> {
-    let text = || any::<String>().prop_map(String::into_boxed_str);
-    let texts = || prop::collection::vec(prop_oneof![text(), Just(Box::from("clerk"))], 0..3);
+    let text = || any::<String>().prop_map(SmolStr::from);
+    let texts = || prop::collection::vec(prop_oneof![text(), Just(SmolStr::from("clerk"))], 0..3);
     (text(), prop::option::of(text()), prop::option::of(text()), texts(), texts()).prop_map(
         |(issuer, subject, client, roles, scopes)| Token {
-            issuer: issuer.into(),
+            issuer: issuer.as_str().into(),
             subject,
             client,
             roles,

@@ -252,8 +252,9 @@ impl Ssl for Watched {
 }
 
 impl GetTimingDigest for Watched {
+    /// Nobody asks, and the list would be allocated for every request.
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.inner.get_timing_digest()
+        Vec::new()
     }
 
     fn get_read_pending_time(&self) -> Duration {

@@ -15,7 +15,6 @@ use gateway_config::client::{Client, TrustedProxies};
 use gateway_config::clock::{Clock, SystemClock};
 use gateway_config::model::Timestamp;
 use gateway_config::snapshot::{Caller, Code, Counter, Counters, Decision, Outcome, Refusal, Snapshot, Step, host_of};
-use http::HeaderMap;
 use http::uri::{Authority, PathAndQuery};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
@@ -55,22 +54,34 @@ impl Gate {
 
     /// Leaves the decision in `ctx`.
     pub(crate) async fn pass(&self, session: &mut Session, ctx: &mut RequestCtx, live: &Live) {
-        let mut asked = Asked { gate: self, snapshot: &live.snapshot, verdict: None, is_counted: false, caller: None };
+        let mut asked = Asked {
+            gate: self,
+            snapshot: &live.snapshot,
+            now: self.at(ctx.started),
+            verdict: None,
+            is_counted: false,
+            caller: None,
+        };
         let judgement = loop {
             match judge(&live.snapshot, session.req_header(), &ctx.client, &mut asked) {
                 Next::Decided(judgement) => break judgement,
                 Next::Count(counters) => {
-                    let verdict = Box::pin(self.limiter.count(&counters, self.now())).await;
+                    let verdict = Box::pin(self.limiter.count(&counters, asked.now)).await;
+                    asked.now = self.now();
                     if let Err(refusal) = asked.counted(verdict) {
                         break Judgement::refused(refusal);
                     }
                 }
-                Next::Identify => asked.caller = Some(self.verify(session, ctx.client.address, &live.snapshot).await),
+                Next::Identify => {
+                    asked.caller = Some(self.verify(session, ctx.client.address, &live.snapshot).await);
+                    asked.now = self.now();
+                }
             }
         };
+        let now = asked.now;
         ctx.verdict = asked.verdict;
         ctx.enter(judgement);
-        self.count_identity(ctx).await;
+        self.count_identity(ctx, now).await;
     }
 
     /// Who calls, whatever it takes; in a box, so that nobody else carries room for it.
@@ -90,16 +101,16 @@ impl Gate {
     }
 
     /// The identity group: only who was let in is counted.
-    async fn count_identity(&self, ctx: &mut RequestCtx) {
+    async fn count_identity(&self, ctx: &mut RequestCtx, now: Nanos) {
         let Some(decision) = &ctx.decision else { return };
         if decision.counters.is_empty() || matches!(decision.outcome, Outcome::Refuse(_)) {
             return;
         }
         let verdict = if Limiter::is_here(&decision.counters) {
-            self.limiter.count_here(&decision.counters, self.now())
+            self.limiter.count_here(&decision.counters, now)
         } else {
             let counters = decision.counters.clone();
-            Box::pin(self.limiter.count(&counters, self.now())).await
+            Box::pin(self.limiter.count(&counters, now)).await
         };
         if let Some(refusal) = stand(&mut ctx.verdict, verdict)
             && let Some(decision) = &mut ctx.decision
@@ -122,9 +133,14 @@ impl Gate {
         self.limiter.standing(counters, self.now())
     }
 
-    /// Monotonic: a clock that is set must not open or close anything.
     pub(crate) fn now(&self) -> Nanos {
-        Nanos(u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        self.at(Instant::now())
+    }
+
+    /// Monotonic: a clock that is set must not open or close anything.
+    fn at(&self, moment: Instant) -> Nanos {
+        let since = moment.saturating_duration_since(self.began);
+        Nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
     }
 }
 
@@ -132,6 +148,8 @@ impl Gate {
 struct Asked<'a> {
     gate: &'a Gate,
     snapshot: &'a Snapshot,
+    /// When the request came, or what it waited for: limits count no more exactly than that, and a clock is no cheaper than what they do.
+    now: Nanos,
     verdict: Option<Verdict>,
     is_counted: bool,
     caller: Option<Caller>,
@@ -149,18 +167,12 @@ impl Inquiry for Asked<'_> {
         if self.is_counted {
             return Some(Ok(()));
         }
-        Limiter::is_here(counters).then(|| self.counted(self.gate.limiter.count_here(counters, self.gate.now())))
+        Limiter::is_here(counters).then(|| self.counted(self.gate.limiter.count_here(counters, self.now)))
     }
 
     /// Nearly all are remembered.
-    fn caller(&mut self, headers: &HeaderMap, now: Timestamp) -> Option<Caller> {
-        if let Some(known) = self.caller.take() {
-            return Some(known);
-        }
-        match Presented::of(headers) {
-            Ok(presented) => self.gate.identity.at_once(self.snapshot, &presented, now),
-            Err(code) => Some(Caller::Rejected(code)),
-        }
+    fn caller(&mut self, presented: &Presented<'_>, now: Timestamp) -> Option<Caller> {
+        self.caller.take().or_else(|| self.gate.identity.at_once(self.snapshot, presented, now))
     }
 }
 

@@ -36,20 +36,21 @@ pub(crate) struct Kept {
 
 impl<'h> Presented<'h> {
     /// Nothing that the gateway looks at: any other scheme of `Authorization` is the backend's business.
-    pub(crate) fn is_none(headers: &HeaderMap) -> bool {
-        !headers.contains_key(X_API_KEY) && !headers.get_all(header::AUTHORIZATION).iter().any(is_bearer)
+    pub(crate) fn is_none(&self) -> bool {
+        self.key.is_none() && self.token.is_none()
     }
 
     /// An error where the same is presented twice, or is no text at all: one of two readers would take the other one.
     pub(crate) fn of(headers: &'h HeaderMap) -> Result<Self, Code> {
         let mut keys = headers.get_all(X_API_KEY).iter();
         let key = keys.next().map(HeaderValue::as_bytes);
-        let mut lines = headers.get_all(header::AUTHORIZATION).iter();
-        let line = lines.next();
-        if keys.next().is_some() || (line.is_some() && lines.next().is_some()) {
+        let lines = headers.get_all(header::AUTHORIZATION);
+        let bearer = lines.iter().find(|line| is_bearer(line));
+        let is_doubled = lines.iter().nth(1).is_some() && (key.is_some() || bearer.is_some());
+        if is_doubled || keys.next().is_some() {
             return Err(Code::CredentialsInvalid);
         }
-        let token = match line.filter(|line| is_bearer(line)) {
+        let token = match bearer {
             None => None,
             Some(line) => {
                 // What no token may hold is found by whoever reads it; `to_str` would look for it at each byte.
@@ -230,6 +231,12 @@ mod tests {
         assert_eq!(presented(&[(authorization(), "Basic a"), (authorization(), "Bearer b")]), bad);
         assert_eq!(presented(&[(authorization(), "Bearer ")]), bad);
         assert_eq!(presented(&[(authorization(), "Bearer")]), bad);
+        assert_eq!(
+            presented(&[(authorization(), "Basic a"), (authorization(), "Basic b")]),
+            Ok((None, None)),
+            "not ours"
+        );
+        assert_eq!(presented(&[(X_API_KEY, "k"), (authorization(), "Basic a"), (authorization(), "Basic b")]), bad);
         let spaced = "Bearer \u{a0}t\u{3000}";
         assert_eq!(presented(&[(authorization(), spaced)]), Ok((None, Some("\u{a0}t\u{3000}".to_owned()))), "no token");
     }

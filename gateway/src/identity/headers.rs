@@ -8,6 +8,7 @@ use std::fmt::Write;
 
 use gateway_config::snapshot::Caller;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use smol_str::SmolStr;
 
 const X_GATEWAY_APPLICATION: HeaderName = HeaderName::from_static("x-gateway-application");
 const X_GATEWAY_SUBJECT: HeaderName = HeaderName::from_static("x-gateway-subject");
@@ -43,7 +44,7 @@ fn subject(subject: &str) -> Option<HeaderValue> {
     HeaderValue::try_from(text).ok()
 }
 
-fn roles(roles: &[Box<str>]) -> Option<HeaderValue> {
+fn roles(roles: &[SmolStr]) -> Option<HeaderValue> {
     let mut named = roles.iter().filter(|role| !role.is_empty());
     let first = named.next()?;
     let mut text = String::with_capacity(roles.iter().map(|role| role.len() + 1).sum());

@@ -38,14 +38,6 @@ impl Backends {
         };
         Ok((HttpSession::new_with_options(io, peer), reused))
     }
-
-    /// Lays it by, where the backend wants to go on and said all it had to say.
-    async fn release(&self, mut backend: HttpSession, key: u64) {
-        backend.respect_keepalive();
-        if let Some(io) = backend.reuse().await {
-            self.pool.put(key, io);
-        }
-    }
 }
 
 /// It is to be forwarded, to a backend that speaks HTTP/1.
@@ -83,7 +75,11 @@ async fn attempt(gateway: &Gateway, backends: &Backends, session: &mut Session, 
     };
     match converse(gateway, &peer, &mut backend, session, ctx).await {
         Ok(()) => {
-            backends.release(backend, key).await;
+            // Laid by, where the backend wants to go on and said all it had to say.
+            backend.respect_keepalive();
+            if let Some(io) = backend.reuse().await {
+                backends.pool.put(key, io);
+            }
             Ok(())
         }
         Err(error) => Err(act::broke(session, ctx, error, reused)),

@@ -105,8 +105,10 @@ impl Relay {
             send_the_rest(session).await;
             return None;
         }
-        let reusable = session.downstream_session.finish().await.ok()??;
-        Some(reusable.into_parts().0)
+        // As Pingora finishes a session of any kind, without the room that the other kinds need.
+        session.as_downstream_mut().finish_body().await.ok()?;
+        let ServerSession::H1(session) = *session.downstream_session else { return None };
+        Some(session.reuse().await.ok()??.into_parts().0)
     }
 
     /// Refuses what could not be read as a request.

@@ -12,7 +12,7 @@ use gateway_config::client::Client;
 use gateway_config::clock::{Clock, SystemClock};
 use gateway_config::model::{JwtIssuer, Timestamp};
 use gateway_config::snapshot::{Caller, CompiledQueue, Counters, Filter, Outcome, Refusal, Snapshot, known};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
@@ -231,7 +231,7 @@ impl Inquiry for Settled {
         Some(Ok(()))
     }
 
-    fn caller(&mut self, _: &HeaderMap, _: Timestamp) -> Option<Caller> {
+    fn caller(&mut self, _: &Presented<'_>, _: Timestamp) -> Option<Caller> {
         Some(self.0.clone())
     }
 }

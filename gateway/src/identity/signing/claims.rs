@@ -7,6 +7,7 @@ use std::sync::Arc;
 use gateway_config::model::Timestamp;
 use gateway_config::snapshot::{Token, Verified};
 use serde::Serialize;
+use smol_str::SmolStr;
 
 /// For how long a token is good.
 pub(super) const GOOD_FOR_SECONDS: i64 = 120;
@@ -24,8 +25,8 @@ pub(super) struct Claims<'a> {
     issuer: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     application: Option<&'a str>,
-    roles: &'a [Box<str>],
-    scopes: &'a [Box<str>],
+    roles: &'a [SmolStr],
+    scopes: &'a [SmolStr],
     anonymous: bool,
 }
 
@@ -76,9 +77,9 @@ impl Who {
 
     /// About how much memory it holds.
     pub(super) fn weight(&self) -> usize {
-        let texts = |texts: &[Box<str>]| texts.iter().map(|text| text.len() + size_of::<Box<str>>()).sum::<usize>();
+        let texts = |texts: &[SmolStr]| texts.iter().map(|text| text.len() + size_of::<SmolStr>()).sum::<usize>();
         let Self::Known { token: Some(token), .. } = self else { return 0 };
-        let named = token.subject.as_ref().map_or(0, |it| it.len());
+        let named = token.subject.as_ref().map_or(0, SmolStr::len);
         size_of::<Token>() + named + texts(&token.roles) + texts(&token.scopes)
     }
 }

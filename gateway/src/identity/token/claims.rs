@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use gateway_config::model::{ClaimPointers, JwtIssuer, Timestamp};
 use gateway_config::snapshot::{Code, Token};
+use smol_str::SmolStr;
 
 use super::json::{Json, Object, Pointer};
 
@@ -123,7 +124,7 @@ impl Mapping {
 pub(super) fn token_of(claims: &Object<'_>, mapping: &Mapping, name: &Arc<str>, validity: Validity) -> Token {
     let text = |pointer: &Pointer| {
         let text = claims.at(pointer).and_then(Json::as_text);
-        text.filter(|text| !text.is_empty()).map(Box::from)
+        text.filter(|text| !text.is_empty()).map(SmolStr::from)
     };
     Token {
         issuer: name.clone(),
@@ -136,11 +137,11 @@ pub(super) fn token_of(claims: &Object<'_>, mapping: &Mapping, name: &Arc<str>, 
 }
 
 /// A list of strings, or a string of words; what is neither grants nothing.
-fn words(value: Option<&Json<'_>>, is_between: impl Fn(char) -> bool) -> Vec<Box<str>> {
+fn words(value: Option<&Json<'_>>, is_between: impl Fn(char) -> bool) -> Vec<SmolStr> {
     match value {
-        Some(Json::Text(text)) => text.split(is_between).filter(|word| !word.is_empty()).map(Box::from).collect(),
+        Some(Json::Text(text)) => text.split(is_between).filter(|word| !word.is_empty()).map(SmolStr::from).collect(),
         Some(Json::List(list)) => {
-            list.iter().filter_map(Json::as_text).filter(|word| !word.is_empty()).map(Box::from).collect()
+            list.iter().filter_map(Json::as_text).filter(|word| !word.is_empty()).map(SmolStr::from).collect()
         }
         _ => Vec::new(),
     }
@@ -261,8 +262,8 @@ mod tests {
         token_of(&claims, &mapping, &Arc::from("test"), Validity { until: None, from: None })
     }
 
-    fn boxes(words: &[&str]) -> Vec<Box<str>> {
-        words.iter().map(|word| Box::from(*word)).collect()
+    fn boxes(words: &[&str]) -> Vec<SmolStr> {
+        words.iter().map(|word| SmolStr::from(*word)).collect()
     }
 
     #[test]

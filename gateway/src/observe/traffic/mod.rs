@@ -12,6 +12,7 @@ use gateway_config::clock::{Clock, new_id};
 use gateway_config::model::{Sample, SampledCaller, SampledOutcome, SampledRequest, SampledToken};
 use gateway_config::snapshot::{Caller, Decision, Keeping, Outcome, Snapshot, Token};
 use pingora::proxy::Session;
+use smol_str::SmolStr;
 use uuid::Uuid;
 
 use crate::identity::Presented;
@@ -73,7 +74,7 @@ impl Traffic {
             weight: 1,
             generation,
             request: request.unwrap_or_else(|_| unreadable()),
-            caller: caller(&ctx.caller, Presented::is_none(&head.headers)),
+            caller: caller(&ctx.caller, Presented::of(&head.headers).is_ok_and(|it| it.is_none())),
             outcome: outcome(session, ctx, decision),
         }
     }
@@ -100,7 +101,7 @@ fn caller(caller: &Caller, shows_nothing: bool) -> SampledCaller {
 fn said(token: &Token) -> SampledToken {
     // No database holds NUL, and the word of one token must not cost all samples.
     let plain = |word: &str| word.chars().filter(|letter| *letter != '\0').take(LONGEST).collect::<String>();
-    let all = |words: &[Box<str>]| words.iter().map(|word| plain(word)).collect();
+    let all = |words: &[SmolStr]| words.iter().map(|word| plain(word)).collect();
     SampledToken {
         issuer: token.issuer.to_string(),
         subject: token.subject.as_deref().map(plain),
