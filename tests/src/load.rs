@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::client::{Answer, Connection, Failure, Request};
-use crate::eventually::eventually_within;
+use crate::eventually::eventually;
 
 const KEPT_FAILURES: usize = 10;
 
@@ -100,14 +100,17 @@ impl Load {
         self.shared.report.lock().unwrap().failed
     }
 
-    /// Waits until so many more requests than now have been answered.
+    /// Waits until so many more requests than now have been answered: as long as it takes, while some are.
     pub async fn wait_for(&self, more: u64) {
         let goal = self.sent() + more;
-        eventually_within(Duration::from_mins(10), &format!("{goal} requests of the load"), async || {
-            let sent = self.sent();
-            if sent >= goal { Ok(()) } else { Err(format!("{sent} sent")) }
-        })
-        .await;
+        let mut sent = self.sent();
+        while sent < goal {
+            sent = eventually(&format!("the next of {goal} requests of the load"), async || {
+                let now = self.sent();
+                if now > sent { Ok(now) } else { Err(format!("{now} sent")) }
+            })
+            .await;
+        }
     }
 
     /// Lets the requests in flight end and tells what came of all.
